@@ -1,0 +1,3 @@
+//! The doorway: everything is decided in `cli`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One binary of integration tests; one line of purpose per module.
