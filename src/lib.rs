@@ -35,3 +35,4 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod oci;
+pub mod tree;
