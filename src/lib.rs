@@ -34,5 +34,8 @@
 #![deny(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod layer;
 pub mod oci;
+pub mod plan;
+pub mod store;
 pub mod tree;

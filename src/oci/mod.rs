@@ -15,7 +15,10 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 
-pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher, HashingReader, HashingWriter};
+pub use digest::{
+    ChainId, DiffId, Digest, DigestError, HASHER_STATE, Hasher, HasherState, HashingReader,
+    HashingWriter,
+};
 pub use document::{
     Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, OciLayout, RootFs,
     RuntimeConfig,
