@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 pub(crate) const SPEC: &str = "\
 format: 1
 image: test/nasty
-allow: [root]
 stages:
   names:
     from: scratch
+    allow: [root]
     steps:
       - {copy: ., to: /nasty, exclude: [boxwright.yaml]}
 ";
