@@ -2,6 +2,7 @@
 //! anything of ours.
 
 use std::fs;
+use std::net::TcpStream;
 
 use crate::support::busybox;
 use crate::support::image_reader::ReadImage;
@@ -118,14 +119,46 @@ fn daemons_of_their_own_leave_nothing_behind() {
     let registry = peer!(Registry::start());
     let address = registry.address().to_owned();
     drop(registry);
-    assert!(std::net::TcpStream::connect(address).is_err());
-    let before = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
+    assert!(TcpStream::connect(address).is_err());
     drop(peer!(Dockerd::start()));
-    drop(peer!(Containerd::start()));
-    let after = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
-    // Other tests mount in the meantime; what no test may leave is a mount of a folder that is gone.
-    for line in after.lines().filter(|line| !before.contains(*line)) {
-        let place = line.split(' ').nth(4).expect("a mount point");
-        assert!(fs::exists(place).unwrap_or(true), "{place} is left behind");
-    }
+    no_mount_is_left_behind();
+}
+
+#[test]
+fn containers_end_with_their_keepers() {
+    let (base, sandbox) = (peer!(busybox::base()), Sandbox::new());
+    let archive = sandbox.path("base.tar");
+    base.oci_layout("peers.test/base:v1").write_as_tar(&archive);
+    // How long they sleep tells them from all other processes of this machine.
+    let time = format!("7{:09}", std::process::id());
+    let podman = peer!(Podman::start());
+    let image = podman.load(&archive);
+    podman
+        .run(["run", "-d", "--network", "none", &image, "sleep", &time])
+        .ok();
+    let containerd = peer!(Containerd::start());
+    let names = containerd.import(&archive);
+    containerd.start_image(&names[0], &["sleep", &time]).ok();
+    assert_eq!(processes_that_say(&time), 2);
+    drop((podman, containerd));
+    assert_eq!(processes_that_say(&time), 0);
+    no_mount_is_left_behind();
+}
+
+/// How many processes have `text` as an argument.
+fn processes_that_say(text: &str) -> usize {
+    let processes = fs::read_dir("/proc").expect("list the processes");
+    let lines = processes.filter_map(|p| fs::read_to_string(p.ok()?.path().join("cmdline")).ok());
+    lines
+        .filter(|line| line.split('\0').any(|argument| argument == text))
+        .count()
+}
+
+/// Other tests mount in the meantime; what no test may leave is a mount of a folder that is gone.
+fn no_mount_is_left_behind() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
+    let left = mounts
+        .lines()
+        .filter(|line| line.contains("boxwright-") && line.contains("//deleted"));
+    assert_eq!(left.count(), 0, "{mounts}");
 }

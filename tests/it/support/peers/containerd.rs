@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::keeper::{Keeper, folder};
+use super::keeper::{Keeper, folder, secluded};
 use super::{Skip, require_root, required};
 use crate::support::process::{Ran, run};
 
@@ -32,7 +32,7 @@ impl Containerd {
              [grpc]\naddress = \"{dir}/s\"\n[ttrpc]\naddress = \"{dir}/t\"\n"
         );
         fs::write(folder.path().join("config.toml"), settings).expect("write config.toml");
-        let mut daemon = Command::new(program);
+        let mut daemon = secluded(&program);
         daemon.arg("-c").arg(folder.path().join("config.toml"));
         let answers = |dir: &Path| UnixStream::connect(dir.join("s")).is_ok();
         Ok(Containerd {
@@ -79,17 +79,26 @@ impl Containerd {
     /// Runs a command in a new container on the host's network, to its end.
     #[track_caller]
     pub(crate) fn run_image(&self, image: &str, command: &[&str]) -> Ran {
+        self.run_with(&["--rm", "--net-host"], image, command)
+    }
+
+    /// Starts a command in a new container, and leaves it running.
+    #[track_caller]
+    pub(crate) fn start_image(&self, image: &str, command: &[&str]) -> Ran {
+        self.run_with(&["--detach"], image, command)
+    }
+
+    fn run_with(&self, flags: &[&str], image: &str, command: &[&str]) -> Ran {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        // The state of containers lies in one place for the whole machine, unless told otherwise.
+        let place = |name: &str| self.keeper.dir().join(name).display().to_string();
+        let (root, fifos) = (place("runc"), place("fifo"));
         let id = format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let flags = [
-            "run",
-            "--rm",
-            "--net-host",
-            "--snapshotter",
-            "native",
-            image,
-            &id,
-        ];
-        self.run(flags.iter().chain(command))
+        let places = ["--runc-root", &root, "--fifo-dir", &fifos];
+        let mut args = vec!["run", "--snapshotter", "native"];
+        args.extend(places.iter().chain(flags));
+        args.extend([image, &id]);
+        args.extend(command);
+        self.run(args)
     }
 }

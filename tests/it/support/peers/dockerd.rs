@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::keeper::{Keeper, folder};
+use super::keeper::{Keeper, folder, secluded};
 use super::{Skip, require_root, required};
 use crate::support::process::{Ran, run};
 
@@ -26,7 +26,7 @@ impl Dockerd {
         require_root("dockerd")?;
         let folder = folder("docker");
         let dir = folder.path();
-        let mut daemon = Command::new(program);
+        let mut daemon = secluded(&program);
         daemon.arg("-H").arg(socket(dir));
         for (flag, place) in [
             ("--data-root", "data"),

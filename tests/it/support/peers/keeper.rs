@@ -14,10 +14,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// `$1` is the folder, the rest the daemon's command line, which may be empty. Strays are found
-/// by the folder's unique name on their command line: shims and monitors carry it.
+/// `$1` is the folder, the rest the daemon's command line, which may be empty. `$FAREWELL` is run
+/// before anything is stopped. What else still runs from the folder is found by the folder's
+/// unique name: in the command line (shims and monitors), in the environment (children of what was
+/// started here), or as the place of the process's own root (containers). That name is the
+/// only reason to end a process.
 const WATCH: &str = r#"
 dir=$1; shift
+export KEEPER_FOLDER=$dir
 daemon=
 if [ $# -gt 0 ]; then
     "$@" </dev/null >"$dir/log" 2>&1 &
@@ -33,18 +37,27 @@ ended() {
     done
     return 1
 }
+strays() {
+    name=${dir##*/}
+    head='^[0-9]+ [0-9]+ [0-9:]+'
+    {
+        grep -lsaF "$dir" /proc/[0-9]*/cmdline
+        grep -lsaFx -z "KEEPER_FOLDER=$dir" /proc/[0-9]*/environ
+        grep -lsE "$head [^ ]*/$name/[^ ]* / |$head [^ ]+ / .*/$name/" /proc/[0-9]*/mountinfo
+    } | cut -d/ -f3 | sort -u
+}
+
+eval "$FAREWELL" >/dev/null 2>&1
 if [ -n "$daemon" ]; then
     kill -TERM "$daemon" 2>/dev/null
     ended || kill -KILL "$daemon" 2>/dev/null
     wait "$daemon" 2>/dev/null
 fi
-for proc in /proc/[0-9]*; do
-    pid=${proc#/proc/}
-    [ "$pid" = $$ ] && continue
-    grep -qsaF "$dir" "$proc/cmdline" && [ "$(cut -d' ' -f4 "$proc/stat")" != $$ ] &&
-        kill -KILL "$pid" 2>/dev/null
-done
-for _ in 1 2 3; do
+for _ in 1 2 3 4 5; do
+    for pid in $(strays); do
+        # The shell itself and the processes of its pipes carry the name as well.
+        [ "$pid" = $$ ] || grep -qs "^PPid:.$$\$" "/proc/$pid/status" || kill -KILL "$pid"
+    done 2>/dev/null
     awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
         while read -r mount; do umount -l "$mount"; done
     rm -rf --one-file-system "$dir" && break
@@ -63,9 +76,10 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// A folder without a daemon, for a tool that mounts or leaves processes behind.
-    pub(crate) fn of_folder(folder: TempDir) -> Keeper {
-        Keeper::start(folder, &mut Command::new("none"), &[])
+    /// A folder without a daemon, for a tool that mounts or leaves processes behind; `farewell` is
+    /// a line of shell, run before the rest is cleared away.
+    pub(crate) fn of_folder(folder: TempDir, farewell: &str) -> Keeper {
+        Keeper::start(folder, Command::new("none").env("FAREWELL", farewell), &[])
     }
 
     /// A daemon whose state lies in `folder`, started there; its output goes to `folder/log`.
@@ -91,10 +105,13 @@ impl Keeper {
     }
 
     /// Starts the watcher with the environment of `like` and the command line `daemon`.
-    fn start(folder: TempDir, like: &mut Command, daemon: &[std::ffi::OsString]) -> Keeper {
-        let dir = folder.keep();
+    fn start(folder: TempDir, like: &Command, daemon: &[std::ffi::OsString]) -> Keeper {
         let mut watcher = Command::new("sh");
-        watcher.args(["-c", WATCH, "watch"]).arg(&dir).args(daemon);
+        watcher
+            .args(["-c", WATCH, "watch"])
+            .arg(folder.path())
+            .args(daemon);
+        watcher.env("FAREWELL", "");
         for (key, value) in like.get_envs() {
             match value {
                 Some(value) => watcher.env(key, value),
@@ -110,7 +127,11 @@ impl Keeper {
             .process_group(0)
             .spawn()
             .expect("start a shell");
-        Keeper { dir, watcher }
+        // From here on the watcher removes it.
+        Keeper {
+            dir: folder.keep(),
+            watcher,
+        }
     }
 
     /// The folder that holds all state.
@@ -150,6 +171,25 @@ impl Drop for Keeper {
     }
 }
 
+/// A daemon that runs as root, with a `/run`, `/opt` and `/etc/docker` of its own: container daemons
+/// leave sockets, locks and keys there, whatever they are told. Its mounts, too, are its own.
+pub(crate) fn secluded(daemon: &Path) -> Command {
+    let places = "for place in /run /opt /etc/docker; do \
+        [ ! -d $place ] || mount -t tmpfs none $place || exit 1; done; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        places,
+        "sh",
+    ]);
+    command.arg(daemon);
+    command
+}
+
 /// A new folder for a keeper. Its path is short, because a socket's path ends at 108 bytes.
 pub(crate) fn folder(tool: &str) -> TempDir {
     let prefix = format!("boxwright-{tool}-");
@@ -165,7 +205,7 @@ fn a_daemon_and_its_folder_go_with_the_keeper() {
     // Its child, too, is in a process group of its own and outlives it.
     daemon.args([
         "-c",
-        "setsid sh -c 'echo $$ >\"$0/stray\"; sleep 98765; :' \"$0\" & wait",
+        "setsid sh -c 'echo $$ >\"$0/stray\"; exec sleep 98765' \"$0\" & wait",
     ]);
     let folder = folder("keeper");
     daemon.arg(folder.path());

@@ -22,8 +22,10 @@ impl Podman {
     /// podman on an empty storage: native overlay where the file system allows it, else vfs.
     pub(crate) fn start() -> Result<Podman, Skip> {
         required("podman")?;
-        let keeper = Keeper::of_folder(folder("podman"));
-        write_configuration(keeper.dir());
+        let folder = folder("podman");
+        write_configuration(folder.path());
+        let farewell = farewell(folder.path());
+        let keeper = Keeper::of_folder(folder, &farewell);
         let mut podman = Podman {
             keeper,
             driver: "overlay",
@@ -52,13 +54,19 @@ impl Podman {
             .env("CONTAINERS_STORAGE_CONF", dir.join("storage.conf"))
             .env("HOME", dir)
             .env("TMPDIR", dir.join("tmp"))
+            .env("XDG_RUNTIME_DIR", dir.join("runtime"))
             .args(["--log-level", "error", "--cgroup-manager", "cgroupfs"])
             .args(["--storage-driver", self.driver])
             .arg("--root")
             .arg(dir.join("root"))
             .arg("--runroot")
-            .arg(dir.join("run"))
-            .args(args);
+            .arg(dir.join("run"));
+        if on_path("runc").is_some() {
+            // Its state would otherwise lie in one place for the whole machine.
+            let state = format!("root={}", dir.join("runc").display());
+            command.args(["--runtime-flag", &state]);
+        }
+        command.args(args);
         run(&mut command)
     }
 
@@ -126,7 +134,23 @@ fn write_configuration(dir: &Path) {
         dir.display()
     );
     fs::write(dir.join("storage.conf"), text).expect("write storage.conf");
-    fs::create_dir(dir.join("tmp")).expect("create a folder");
+    for name in ["tmp", "runtime"] {
+        fs::create_dir(dir.join(name)).expect("create a folder");
+    }
+}
+
+/// What only podman can clear away, and only without root: files of other user IDs, and the process
+/// that keeps the user namespace.
+fn farewell(dir: &Path) -> String {
+    if rustix::process::geteuid().is_root() {
+        return String::new();
+    }
+    format!(
+        "cd {0}; export HOME={0} XDG_RUNTIME_DIR={0}/runtime CONTAINERS_CONF={0}/containers.conf \
+         CONTAINERS_STORAGE_CONF={0}/storage.conf; podman unshare rm -rf {0}/root; \
+         kill $(cat {0}/runtime/libpod/tmp/pause.pid)",
+        dir.display()
+    )
 }
 
 /// A hard limit of this process, by its name in `/proc/self/limits`.
