@@ -4,9 +4,11 @@
 //! text that must break it. The reading is lexical: comments and literals are taken out, braces
 //! are counted, words are compared. What a macro would produce is not seen.
 
-use std::fmt;
 use std::fs;
-use std::path::Path;
+
+use crate::support::source::{
+    Broken, Source, block_length, code_of, root, sources_below, words_in,
+};
 
 /// The rooms from the floor up: a room may import only rooms that stand before it.
 const ROOMS: [&str; 15] = [
@@ -33,30 +35,6 @@ const UNSAFE_MODULE: &str = "src/sandbox/syscalls.rs";
 const FILE_LIMIT: usize = 600;
 const FUNCTION_LIMIT: usize = 70;
 const MAIN_LIMIT: usize = 20;
-
-/// One line that breaks a rule.
-#[derive(Debug)]
-struct Broken {
-    path: String,
-    line: usize,
-    rule: String,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.path, self.line, self.rule)
-    }
-}
-
-/// A source file, and its code alone.
-struct Source {
-    path: String,
-    text: String,
-    /// The text with comments and the insides of literals blanked; the lines stay in place.
-    code: String,
-    /// The byte range of `mod tests { … }` in it, empty at the end if there is none.
-    tests: std::ops::Range<usize>,
-}
 
 type Rule = fn(&Source) -> Vec<Broken>;
 
@@ -459,150 +437,4 @@ fn rooms_only_declare(source: &Source) -> Vec<Broken> {
     found
         .map(|at| source.broken(at, "mod.rs only declares and re-exports".to_owned()))
         .collect()
-}
-
-impl Source {
-    fn new(path: &str, text: &str) -> Source {
-        let code = code_of(text);
-        let tests = words_in(&code, "mod tests")
-            .next()
-            .map_or(code.len()..code.len(), |at| {
-                match code[at..]
-                    .find(['{', ';'])
-                    .filter(|open| code[at + open..].starts_with('{'))
-                {
-                    Some(open) => at..at + open + block_length(&code[at + open..]),
-                    None => code.len()..code.len(),
-                }
-            });
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            code,
-            tests,
-        }
-    }
-
-    fn broken(&self, at: usize, rule: String) -> Broken {
-        let line = self.text.as_bytes()[..at]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        Broken {
-            path: self.path.clone(),
-            line,
-            rule,
-        }
-    }
-}
-
-/// The positions of `word` where no letter, digit or underscore touches it.
-fn words_in<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    code.match_indices(word)
-        .map(|(at, _)| at)
-        .filter(move |at| {
-            let (before, after) = (&code[..*at], &code[at + word.len()..]);
-            !joins(before.chars().next_back()) && !joins(after.chars().next())
-        })
-}
-
-/// The length of the block that opens at the start of `code`.
-fn block_length(code: &str) -> usize {
-    let mut depth = 0;
-    for (at, c) in code.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 1 => return at + 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    code.len()
-}
-
-/// The text with every byte of comments and literals, except line ends, made a space.
-fn code_of(text: &str) -> String {
-    let mut code = text.as_bytes().to_vec();
-    let mut at = 0;
-    while at < code.len() {
-        let length = foreign_length(&text.as_bytes()[at..]);
-        code[at..at + length]
-            .iter_mut()
-            .filter(|byte| **byte != b'\n')
-            .for_each(|b| *b = b' ');
-        // A raw string's `r` must not be taken for the end of a word before it.
-        at += length.max(1);
-    }
-    String::from_utf8_lossy(&code).into_owned()
-}
-
-/// The length of the comment or literal that begins here; 0 for plain code.
-fn foreign_length(text: &[u8]) -> usize {
-    let until = |end: &[u8], from: usize| {
-        let found = text[from..]
-            .windows(end.len())
-            .position(|window| window == end);
-        found.map_or(text.len(), |at| from + at + end.len())
-    };
-    match text {
-        [b'/', b'/', ..] => text.iter().position(|b| *b == b'\n').unwrap_or(text.len()),
-        [b'/', b'*', ..] => until(b"*/", 2),
-        [b'r', b'"' | b'#', ..] => {
-            let hashes = text[1..].iter().take_while(|b| **b == b'#').count();
-            match text.get(1 + hashes) {
-                Some(b'"') => until(&[b"\"", &b"#".repeat(hashes)[..]].concat(), 2 + hashes),
-                _ => 0,
-            }
-        }
-        [b'"', ..] => quoted_length(text),
-        [b'\'', b'\\', ..] => until(b"'", 3),
-        // A character, and not a lifetime, is closed again: at once, or after a few bytes.
-        [b'\'', first, rest @ ..] => {
-            let width = match first {
-                0..0x80 => 1,
-                0..0xe0 => 2,
-                0..0xf0 => 3,
-                _ => 4,
-            };
-            if rest.get(width - 1) == Some(&b'\'') {
-                width + 2
-            } else {
-                0
-            }
-        }
-        _ => 0,
-    }
-}
-
-fn quoted_length(text: &[u8]) -> usize {
-    let mut at = 1;
-    while at < text.len() && text[at] != b'"' {
-        at += if text[at] == b'\\' { 2 } else { 1 };
-    }
-    (at + 1).min(text.len())
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The Rust files below a folder of the package, sorted.
-fn sources_below(folder: &str) -> Vec<Source> {
-    let (mut sources, mut folders) = (Vec::new(), vec![root().join(folder)]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("list a source folder") {
-            let path = entry.expect("list a source folder").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).expect("read a source");
-                let name = path.strip_prefix(root()).expect("below the package");
-                sources.push(Source::new(name.to_str().expect("UTF-8"), &text));
-            }
-        }
-    }
-    sources.sort_by(|a, b| a.path.cmp(&b.path));
-    sources
 }

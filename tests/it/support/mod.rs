@@ -15,4 +15,5 @@ pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod raw_tar;
 pub(crate) mod sandbox;
+pub(crate) mod source;
 pub(crate) mod tree_text;

@@ -94,7 +94,7 @@ impl Keeper {
         line.extend(daemon.get_args().map(ToOwned::to_owned));
         let keeper = Keeper::start(folder, daemon, &line);
         let start = Instant::now();
-        while !answers(&keeper.dir) {
+        while keeper.pid().is_none() || !answers(&keeper.dir) {
             let late = start.elapsed() > START_LIMIT;
             if late || keeper.has_ended() {
                 panic!("{daemon:?} does not answer; it said:\n{}", keeper.log());
