@@ -26,24 +26,25 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// The text with comments and the insides of literals blanked; the lines stay in place.
     pub(crate) code: String,
-    /// The byte range of `mod tests { … }` in it, empty at the end if there is none.
+    /// The byte range of `mod tests { … }` in it: all of a `tests.rs`, empty at the end if there is
+    /// none.
     pub(crate) tests: Range<usize>,
 }
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Source {
         let code = code_of(text);
-        let tests = words_in(&code, "mod tests")
-            .next()
-            .map_or(code.len()..code.len(), |at| {
-                match code[at..]
-                    .find(['{', ';'])
-                    .filter(|open| code[at + open..].starts_with('{'))
-                {
-                    Some(open) => at..at + open + block_length(&code[at + open..]),
-                    None => code.len()..code.len(),
-                }
-            });
+        let block = |at: usize| {
+            let open = at + code[at..].find(['{', ';'])?;
+            let whole = at..open + block_length(&code[open..]);
+            code[open..].starts_with('{').then_some(whole)
+        };
+        let tests = match path.ends_with("/tests.rs") {
+            true => 0..code.len(),
+            false => words_in(&code, "mod tests")
+                .find_map(block)
+                .unwrap_or(code.len()..code.len()),
+        };
         Source {
             path: path.to_owned(),
             text: text.to_owned(),
