@@ -1,1 +1,5 @@
 //! One binary of integration tests; one line of purpose per module.
+
+mod architecture; // the rules of the house, kept by reading the sources
+mod peers; // the foreign tools and hand-made images work, before they judge ours
+mod support; // sandbox, trees as text, listings, images by hand, foreign tools
