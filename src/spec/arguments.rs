@@ -171,6 +171,12 @@ fn named(text: &str, range: Range<usize>) -> Result<Piece<'_>, ExpandError> {
     if let Some(variable) = name.strip_prefix("env.").filter(|name| is_variable(name)) {
         return Ok(Piece::Env(variable, range));
     }
+    if name.starts_with("env.") {
+        return fail(
+            ValueError::new(format!("`{text}` names no environment variable"))
+                .help("write `${env.PATH}` for the value that PATH has so far"),
+        );
+    }
     if is_argument(name) {
         return Ok(Piece::Arg(name, range));
     }

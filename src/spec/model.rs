@@ -218,7 +218,7 @@ impl FromStr for Origin {
         }
         text.parse().map(Origin::Name).map_err(|_| {
             ValueError::new(format!("{text:?} names no stage, context or image"))
-                .help("stages and contexts have names that begin with a letter; an image is written with its registry, such as docker.io/library/alpine:3.20")
+                .help("name a stage or a context, or write an image with its registry, such as docker.io/library/alpine:3.20")
         })
     }
 }

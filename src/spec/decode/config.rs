@@ -132,7 +132,9 @@ impl Decoder<'_> {
             }
             _ => {
                 let message = format!("`test` is a text or a list, not {}", kind_of(node));
-                let diagnostic = self.error(self.first_line(node.span), message);
+                let diagnostic = self
+                    .error(self.first_line(node.span), message)
+                    .help("write `test: COMMAND`, `test: [PROGRAM, ARGUMENT]` or `test: none`");
                 self.report(diagnostic);
                 return None;
             }

@@ -1,7 +1,6 @@
 //! Stages, users and groups.
 
 use crate::spec::decode::Decoder;
-use crate::spec::decode::fields::Fields;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::{CONFIG, GROUP, STAGE, USER};
 use crate::spec::model::{Group, Stage, User};
@@ -25,8 +24,13 @@ impl Decoder<'_> {
         let help = "name a stage, an image such as docker.io/library/alpine:3.20, or `scratch`";
         let from = self.needed(&fields, "from", help);
         let workdir = self.optional(&fields, "workdir");
-        let users = self.accounts(&fields, "users", Self::user);
-        let groups = self.accounts(&fields, "groups", Self::group);
+        let users = self.maps(&fields, "users", "{name: app, uid: 1000}");
+        let users = users.iter().filter_map(|user| self.user(user)).collect();
+        let groups = self.maps(&fields, "groups", "{name: app, gid: 1000}");
+        let groups = groups
+            .iter()
+            .filter_map(|group| self.group(group))
+            .collect();
         let steps = self.steps(&fields);
         let config = fields
             .value("config")
@@ -43,19 +47,6 @@ impl Decoder<'_> {
             config: config.unwrap_or_default(),
             allow,
         })
-    }
-
-    /// The list at `key`, each item read by `read`.
-    fn accounts<T>(
-        &mut self,
-        fields: &Fields<'_>,
-        key: &str,
-        read: impl Fn(&mut Self, &Node) -> Option<T>,
-    ) -> Vec<T> {
-        let node = fields.value(key);
-        let items = node.and_then(|node| self.items(node, key, Brackets::Needed));
-        let items = items.unwrap_or_default();
-        items.iter().filter_map(|item| read(self, item)).collect()
     }
 
     fn user(&mut self, node: &Node) -> Option<User> {
