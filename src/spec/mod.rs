@@ -20,6 +20,7 @@ pub mod image_source;
 pub mod model;
 pub mod parse;
 pub mod path;
+pub mod schema;
 pub mod source;
 pub mod units;
 pub mod value;
@@ -37,6 +38,7 @@ pub use image_source::ImageSource;
 pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, Group, Origin, Stage, User};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
+pub use schema::{schema, schema_text};
 pub use source::{LineColumn, SourceText, Span, Spanned};
 pub use units::{ByteSize, parse_duration};
 pub use value::{

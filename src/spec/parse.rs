@@ -85,3 +85,6 @@ fn not_utf8(name: String, error: &std::string::FromUtf8Error) -> Diagnostics {
         .help(help)
         .into()
 }
+
+#[cfg(test)]
+mod tests;
