@@ -7,7 +7,7 @@
 //!
 //! This room never reads a file and never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
-//! described in `README.md` and, for editors, by the JSON Schema that [`schema`] makes from the
+//! described in `README.md` and, for editors, by the JSON Schema that [`schema()`] makes from the
 //! same types.
 
 pub mod action;

@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, js
 use serde_json::{Map, Value, json};
 
 use crate::oci::{Digest, Platform, Reference};
-use crate::spec::action::{Action, Add, Command, Copy, Link, Mkdir, Remove, Run, Step, Write};
+use crate::spec::action::{Add, Command, Copy, Link, Mkdir, Remove, Run, Step, Write};
 use crate::spec::config::ProbeTest;
 use crate::spec::model::{Allow, Args, Base, BuildSpec, Format, Origin};
 use crate::spec::path::{AbsolutePath, ContextPath, ImagePath};
@@ -252,16 +252,6 @@ impl JsonSchema for Step {
             }
         }
         json_schema!({ "description": "One step of a stage.", "oneOf": kinds })
-    }
-}
-
-impl JsonSchema for Action {
-    fn schema_name() -> Cow<'static, str> {
-        Step::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Step::json_schema(generator)
     }
 }
 

@@ -151,13 +151,11 @@ impl Decoder<'_> {
         else {
             return Vec::new();
         };
-        if entries.is_empty() {
-            if let Some(key) = fields.key("stages") {
-                let diagnostic = self
-                    .error(key.span, "a spec needs at least one stage")
-                    .help(help);
-                self.report(diagnostic);
-            }
+        if let (true, Some(key)) = (entries.is_empty(), fields.key("stages")) {
+            let diagnostic = self
+                .error(key.span, "a spec needs at least one stage")
+                .help(help);
+            self.report(diagnostic);
         }
         let mut stages = Vec::with_capacity(entries.len());
         for Entry { key, value } in entries {
