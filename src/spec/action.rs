@@ -97,7 +97,7 @@ pub struct Write {
     pub to: Spanned<ImagePath>,
     /// Its bytes.
     #[schemars(skip)]
-    pub content: Content,
+    pub content: WriteSource,
     /// The owner; by default root.
     pub owner: Option<Spanned<Owner>>,
     /// The mode, as a change of 0644.
@@ -106,7 +106,7 @@ pub struct Write {
 
 /// The bytes of a written file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum WriteSource {
     /// `text:`, with arguments expanded.
     Text(Spanned<String>),
     /// `template:`, a file whose `${ARG}` are expanded like those of the spec.

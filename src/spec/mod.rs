@@ -27,15 +27,15 @@ pub mod value;
 mod yaml;
 
 pub use action::{
-    Action, Add, Command, Content, Copy, Link, Mkdir, Mount, Network, Remove, Run, SecretTarget,
-    Sharing, Step, Write,
+    Action, Add, Command, Copy, Link, Mkdir, Mount, Network, Remove, Run, SecretTarget, Sharing,
+    Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
 pub use image_source::ImageSource;
-pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, Group, Origin, Stage, User};
+pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
 pub use schema::{schema, schema_text};

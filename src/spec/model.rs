@@ -90,11 +90,11 @@ pub struct Stage {
     /// The working directory of the steps and, unless `config` has another, of the container.
     pub workdir: Option<Spanned<AbsolutePath>>,
     /// Users to be written to `/etc/passwd`, `/etc/shadow` and `/etc/group` before the steps.
-    #[schemars(with = "Option<Vec<User>>")]
-    pub users: Vec<User>,
+    #[schemars(with = "Option<Vec<NewUser>>")]
+    pub users: Vec<NewUser>,
     /// Groups to be written to `/etc/group` before the steps.
-    #[schemars(with = "Option<Vec<Group>>")]
-    pub groups: Vec<Group>,
+    #[schemars(with = "Option<Vec<NewGroup>>")]
+    pub groups: Vec<NewGroup>,
     /// What is done, in order.
     #[schemars(with = "Option<Vec<Step>>")]
     pub steps: Vec<Step>,
@@ -129,7 +129,7 @@ pub enum Origin {
 /// A user to be created.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct User {
+pub struct NewUser {
     /// Login name.
     pub name: Spanned<AccountName>,
     /// User ID.
@@ -150,7 +150,7 @@ pub struct User {
 /// A group to be created.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Group {
+pub struct NewGroup {
     /// Name of the group.
     pub name: Spanned<AccountName>,
     /// Group ID.

@@ -3,7 +3,7 @@
 use crate::spec::decode::Decoder;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::{CONFIG, GROUP, STAGE, USER};
-use crate::spec::model::{Group, Stage, User};
+use crate::spec::model::{NewGroup, NewUser, Stage};
 use crate::spec::source::Spanned;
 use crate::spec::value::{Name, account_id};
 use crate::spec::yaml::Node;
@@ -49,7 +49,7 @@ impl Decoder<'_> {
         })
     }
 
-    fn user(&mut self, node: &Node) -> Option<User> {
+    fn user(&mut self, node: &Node) -> Option<NewUser> {
         let help = "write `{name: app, uid: 1000}`";
         let fields = self.fields(node, &USER, help)?;
         let name = self.needed(&fields, "name", help);
@@ -60,7 +60,7 @@ impl Decoder<'_> {
         let home = self.optional(&fields, "home");
         let shell = self.optional(&fields, "shell");
         let groups = self.list(&fields, "groups", Brackets::Needed);
-        Some(User {
+        Some(NewUser {
             name: name?,
             uid: uid?,
             gid,
@@ -70,13 +70,13 @@ impl Decoder<'_> {
         })
     }
 
-    fn group(&mut self, node: &Node) -> Option<Group> {
+    fn group(&mut self, node: &Node) -> Option<NewGroup> {
         let help = "write `{name: app, gid: 1000}`";
         let fields = self.fields(node, &GROUP, help)?;
         let name = self.needed(&fields, "name", help);
         let gid = self.required(&fields, "gid", help);
         let gid = gid.and_then(|node| self.converted(node, "gid", account_id));
-        Some(Group {
+        Some(NewGroup {
             name: name?,
             gid: gid?,
         })

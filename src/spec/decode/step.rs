@@ -1,7 +1,7 @@
 //! Steps: one map each, whose first word says what is done.
 
 use crate::spec::action::{
-    Action, Add, Command, Content, Copy, Link, Mkdir, Network, Remove, Run, Step, Write,
+    Action, Add, Command, Copy, Link, Mkdir, Network, Remove, Run, Step, Write, WriteSource,
 };
 use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::{Fields, kind_of};
@@ -164,7 +164,7 @@ impl Decoder<'_> {
     }
 
     /// `text` or `template`, but not both.
-    fn content(&mut self, fields: &Fields<'_>) -> Option<Content> {
+    fn content(&mut self, fields: &Fields<'_>) -> Option<WriteSource> {
         let from = self.optional(fields, "from");
         match (fields.value("text"), fields.value("template")) {
             (Some(text), None) => {
@@ -177,11 +177,11 @@ impl Decoder<'_> {
                         .help("remove `from`");
                     self.report(diagnostic);
                 }
-                self.text(text, "text").map(Content::Text)
+                self.text(text, "text").map(WriteSource::Text)
             }
             (None, Some(template)) => {
                 let path = self.parsed(template, "template")?;
-                Some(Content::Template { path, from })
+                Some(WriteSource::Template { path, from })
             }
             (Some(text), Some(template)) => {
                 let diagnostic = self

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::spec::action::{Action, Command, Content, Mount, SecretTarget};
+use crate::spec::action::{Action, Command, Mount, SecretTarget, WriteSource};
 use crate::spec::config::ProbeTest;
 use crate::spec::model::{Base, Stage};
 
@@ -54,7 +54,7 @@ fn the_example_of_the_design_means_what_it_says() {
     let Action::Write(write) = &runtime.steps[2].action else {
         panic!()
     };
-    let Content::Text(text) = &write.content else {
+    let WriteSource::Text(text) = &write.content else {
         panic!()
     };
     assert_eq!(text.value, r#"{"node":"20"}"#);
@@ -121,7 +121,7 @@ fn arguments_come_from_overrides_defaults_and_the_platform() {
         let Action::Write(write) = &spec.stages[0].steps[0].action else {
             panic!()
         };
-        let Content::Text(text) = &write.content else {
+        let WriteSource::Text(text) = &write.content else {
             panic!()
         };
         Ok(text.value.clone())
@@ -221,6 +221,6 @@ proptest! {
         let spec = format!("{{\"format\":1,\"stages\":{{\"s\":{{\"from\":\"scratch\",\"steps\":[{{\"write\":\"/x\",\"text\":{json}}}]}}}}}}");
         let spec = read(&spec, &[], "linux/amd64").map_err(|error| TestCaseError::fail(error.to_string()))?;
         let Action::Write(write) = &spec.stages[0].steps[0].action else { panic!() };
-        prop_assert!(matches!(&write.content, Content::Text(written) if written.value == text));
+        prop_assert!(matches!(&write.content, WriteSource::Text(written) if written.value == text));
     }
 }
