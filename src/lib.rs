@@ -37,5 +37,6 @@
 pub mod layer;
 pub mod oci;
 pub mod plan;
+pub mod spec;
 pub mod store;
 pub mod tree;
