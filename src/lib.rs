@@ -34,9 +34,11 @@
 #![deny(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod context;
 pub mod layer;
 pub mod oci;
 pub mod plan;
+
 pub mod spec;
 pub mod store;
 pub mod tree;
