@@ -40,5 +40,6 @@ pub mod oci;
 pub mod plan;
 
 pub mod spec;
+pub mod steps;
 pub mod store;
 pub mod tree;
