@@ -56,7 +56,7 @@ pub(crate) fn run(
 
 /// What the store refuses is the machine's affair; the text says what to do.
 pub(crate) fn refused(error: StoreError) -> Failure {
-    let failure = Failure::new(Blame::System, "the store cannot be used").because(&error);
+    let failure = Failure::failed(Blame::System, &error);
     match error.is_disk_full() {
         true => failure.hint("make room: boxwright cache gc --max-size 5GB"),
         false => failure,

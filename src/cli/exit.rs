@@ -69,6 +69,15 @@ impl Failure {
         Failure::new(Blame::System, format!("cannot {doing}")).because(error)
     }
 
+    /// An error of the library, whose text fits after "failed to", and what caused it.
+    pub(crate) fn failed(blame: Blame, error: &(dyn Error + 'static)) -> Failure {
+        let failure = Failure::new(blame, format!("failed to {error}"));
+        match error.source() {
+            Some(cause) => failure.because(cause),
+            None => failure,
+        }
+    }
+
     /// Adds an error and what caused it. A cause that its effect has quoted is not repeated.
     #[must_use]
     pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> Failure {
@@ -76,10 +85,8 @@ impl Failure {
             let mut next = Some(error);
             while let Some(error) = next {
                 let text = error.to_string();
-                let quoted = told
-                    .causes
-                    .last()
-                    .is_some_and(|effect| effect.contains(&text));
+                let effect = told.causes.last().unwrap_or(&told.headline);
+                let quoted = effect.contains(&text);
                 if !quoted {
                     told.causes.push(text);
                 }
@@ -202,7 +209,7 @@ mod tests {
         #[error("read index: {0}")]
         struct Inner(#[source] io::Error);
         let error = Outer(Inner(io::Error::other("disk on fire")));
-        let failure = Failure::system("build auth", &error).hint("buy a new disk\nor an old one");
+        let failure = Failure::failed(Blame::System, &error).hint("buy a new disk\nor an old one");
         assert_eq!(failure.code(), 3);
         insta::assert_snapshot!(plain(&failure.render(80)));
     }

@@ -37,6 +37,7 @@ use crate::cli::terminal::Terminal;
 
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
+    remember_panics();
     let environment = Environment::read();
     let terminal = Terminal::detect(environment.is_dumb_terminal());
     exit::conclude(without_panics(|| run(&environment, &terminal)), &terminal)
@@ -57,21 +58,37 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
     }
 }
 
-/// A panic anywhere, in any thread that is waited for, becomes a failure that asks for a report.
-fn without_panics(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    static FIRST: Mutex<Option<String>> = Mutex::new(None);
+/// What the first panic said, and where: later ones follow from it.
+static FIRST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps panics from being printed with a backtrace; [`without_panics`] tells of the first.
+fn remember_panics() {
     panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
             .map_or_else(String::new, ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("a panic without words");
-        // Later panics follow from the first one.
-        if let Ok(mut first) = FIRST.lock() {
+        if let Ok(mut first) = FIRST_PANIC.lock() {
             first.get_or_insert(format!("{place}: {text}"));
         }
     }));
+}
+
+/// A panic anywhere, in any thread that is waited for, becomes a failure that asks for a report.
+fn without_panics(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let first = FIRST.lock().ok().and_then(|mut first| first.take());
+        let first = FIRST_PANIC.lock().ok().and_then(|mut first| first.take());
         Err(Failure::panicked(&first.unwrap_or_default()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_our_bug() {
+        let failure = without_panics(|| panic!("oh")).unwrap_err();
+        assert_eq!(failure.code(), 70);
+    }
 }

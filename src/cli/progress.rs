@@ -166,6 +166,61 @@ pub(crate) fn shown(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use boxwright::build::Origin;
+
+    #[test]
+    fn durations_are_found_from_pairs_of_events() {
+        let mut state = State {
+            running: HashMap::new(),
+            steps: HashMap::new(),
+            live: None,
+        };
+        let begin = Instant::now();
+        let after = |millis| begin + Duration::from_millis(millis);
+        let started = |stage| Event::StepStarted {
+            stage,
+            step: 1,
+            title: "t",
+        };
+        let finished = |stage| Event::StepFinished {
+            stage,
+            step: 1,
+            title: "t",
+            origin: Origin::Built,
+            entries: 0,
+            bytes: 0,
+        };
+        state.note(
+            &Event::StageStarted {
+                stage: "a",
+                steps: 4,
+            },
+            begin,
+        );
+        assert_eq!(state.note(&started("a"), after(0)), None);
+        assert_eq!(state.note(&started("b"), after(100)), None);
+        assert_eq!(
+            state.note(&finished("a"), after(300)),
+            Some(Duration::from_millis(300))
+        );
+        assert_eq!(
+            state.note(&finished("b"), after(300)),
+            Some(Duration::from_millis(200))
+        );
+        assert_eq!(state.note(&finished("b"), after(400)), None);
+        assert_eq!(state.steps_of(&finished("a")), Some(4));
+        assert_eq!(state.steps_of(&finished("b")), None);
+    }
+
+    #[test]
+    fn json_events_carry_their_time() {
+        let stamped = Stamped {
+            ms: 12,
+            event: Event::Note { text: "n" },
+        };
+        let json = serde_json::to_string(&stamped).unwrap();
+        assert_eq!(json, r#"{"ms":12,"event":"note","text":"n"}"#);
+    }
 
     #[test]
     fn spans() {

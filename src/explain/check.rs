@@ -48,6 +48,7 @@ use crate::explain::check::finding::Findings;
 use crate::explain::check::user::Identity;
 use crate::explain::error::ExplainError;
 use crate::oci::ImageConfig;
+use crate::store::Store;
 use crate::tree::{Changeset, Content, Entry, Follow, LayerPath, Tree};
 
 pub use crate::explain::check::code::{Allowed, Code, Severity, UnknownCode};
@@ -82,6 +83,19 @@ pub trait Contents {
     /// # Errors
     /// The content cannot be read.
     fn head(&self, content: &Content, limit: usize) -> io::Result<Vec<u8>>;
+}
+
+/// Contents of contexts, and of layers that were unpacked.
+impl Contents for Store {
+    fn head(&self, content: &Content, limit: usize) -> io::Result<Vec<u8>> {
+        let file = self.open_content(content).map_err(io::Error::other)?;
+        // A limit that does not fit is no limit.
+        let most = u64::try_from(limit).unwrap_or(u64::MAX);
+        let length = usize::try_from(file.size().min(most)).unwrap_or(limit);
+        let mut head = vec![0; length];
+        file.read_exact_at(&mut head, 0).map_err(io::Error::other)?;
+        Ok(head)
+    }
 }
 
 /// What a check found.

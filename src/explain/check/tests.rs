@@ -640,3 +640,25 @@ fn the_json_keeps_its_fields() {
         r#"{"findings":[{"code":"BW005","severity":"warning","message":"an environment file","path":"/app/.env","files":1,"bytes":3,"layer":{"number":1,"title":"copy . → /"},"remedy":"keep it out (.dockerignore, `exclude`) and pass the values at run time"}],"allowed":0}"#
     );
 }
+
+#[test]
+fn a_store_reads_the_beginnings_of_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store")).unwrap();
+    let blob = store.put_blob(b"0123456789").unwrap();
+    let content = Content::Blob(crate::tree::BlobRange {
+        blob,
+        offset: 2,
+        size: 5,
+        digest: crate::oci::Digest::of(b"23456"),
+    });
+    assert_eq!(store.head(&content, 3).unwrap(), b"234");
+    assert_eq!(store.head(&content, usize::MAX).unwrap(), b"23456");
+    let missing = Content::Blob(crate::tree::BlobRange {
+        blob: crate::oci::Digest::of(b"missing"),
+        offset: 0,
+        size: 1,
+        digest: blob,
+    });
+    assert!(store.head(&missing, 1).is_err());
+}
