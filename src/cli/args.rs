@@ -188,10 +188,10 @@ pub(crate) struct HowArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is told")]
 pub(crate) struct ReportArgs {
-    /// How progress is shown: auto, live, plain, json or quiet
+    /// How progress is shown: auto, plain, json or quiet
     ///
-    /// auto is live on a terminal and plain, one line for each thing done, elsewhere. json is one
-    /// object a line. All of it goes to standard error.
+    /// auto is lines that are drawn again on a terminal, and plain elsewhere: one line for each
+    /// thing done. json is one object a line. All of it goes to standard error.
     #[arg(
         long,
         value_name = "HOW",
@@ -362,7 +362,6 @@ pub(crate) enum ColorArg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
     Auto,
-    Live,
     Plain,
     Json,
     Quiet,

@@ -176,7 +176,6 @@ impl ProgressStyle {
     /// `auto` is live where lines can be drawn again.
     pub(crate) fn decide(typed: ProgressArg, terminal: &Terminal) -> ProgressStyle {
         match typed {
-            ProgressArg::Live => ProgressStyle::Live,
             ProgressArg::Auto if terminal.is_live() => ProgressStyle::Live,
             ProgressArg::Auto | ProgressArg::Plain => ProgressStyle::Plain,
             ProgressArg::Json => ProgressStyle::Json,

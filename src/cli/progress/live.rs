@@ -1,10 +1,12 @@
 //! Live progress: what is being done now, drawn again and again below what is done.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use boxwright::build::Event;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use boxwright::explain::Size;
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::cli::progress::Work;
 use crate::cli::progress::line::{Line, printable};
@@ -21,8 +23,7 @@ pub(crate) struct Live {
 /// So often the spinners turn.
 const TICK: Duration = Duration::from_millis(120);
 const SPINNER: &str = "{spinner:.cyan} {wide_msg} {elapsed:>4}";
-const BYTES: &str =
-    "{spinner:.cyan} {wide_msg} {decimal_bytes:>9} of {decimal_total_bytes:>9} {elapsed:>4}";
+const BYTES: &str = "{spinner:.cyan} {wide_msg} {done:>8} of {all} {elapsed:>4}";
 const TOTAL: &str = "  {pos} of {len} steps {elapsed:>4}";
 
 impl Live {
@@ -109,6 +110,12 @@ impl Live {
 fn template(text: &'static str) -> ProgressStyle {
     ProgressStyle::with_template(text)
         .expect("the templates of this file are well formed; a test parses them")
+        .with_key("done", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", Size(state.pos()));
+        })
+        .with_key("all", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", Size(state.len().unwrap_or(0)));
+        })
         .tick_chars("-\\|/ ")
 }
 
