@@ -150,6 +150,16 @@ mod tests {
         assert_eq!(found(Vec::new()), Found::NoImage);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_looked_at_without_harm(bytes in proptest::collection::vec(0u8.., 0..2000)) {
+            let mut archive = archive(&[("a", 600)]);
+            archive[..bytes.len()].copy_from_slice(&bytes);
+            let _ = found(archive);
+            let _ = found(bytes);
+        }
+    }
+
     #[test]
     fn damaged_archives_are_no_images_and_no_panics() {
         let mut bytes = archive(&[("a", 600)]);

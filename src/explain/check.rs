@@ -27,6 +27,7 @@
 //! | BW019 | info | a port below 1024 without root |
 //! | BW020 | info | nothing to run |
 //! | BW021 | error | the entry point is for another processor |
+//! | BW022 | info | keys in directories of tests, which packages publish with themselves |
 
 mod code;
 mod entry_point;

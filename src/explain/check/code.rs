@@ -37,6 +37,7 @@ pub enum Code {
     LowPort,
     NothingToRun,
     WrongArchitecture,
+    TestKey,
 }
 
 /// How much a finding weighs. Only errors make `check` fail.
@@ -65,7 +66,7 @@ type Row = (&'static str, Severity, &'static str, &'static str);
 
 impl Code {
     /// All codes in the order of their numbers.
-    pub const ALL: [Code; 21] = [
+    pub const ALL: [Code; 22] = [
         Code::RootUser,
         Code::BuildStage,
         Code::PrivateKey,
@@ -87,6 +88,7 @@ impl Code {
         Code::LowPort,
         Code::NothingToRun,
         Code::WrongArchitecture,
+        Code::TestKey,
     ];
 
     /// The name, such as `BW001`.
@@ -134,6 +136,7 @@ impl Code {
             Code::LowPort => ("BW019", Info, "the user may not open the port everywhere", "listen on a port from 1024 on: Kubernetes and older runtimes keep lower ones for root"),
             Code::NothingToRun => ("BW020", Info, "the image names no program to run", "set `entrypoint` or `cmd`"),
             Code::WrongArchitecture => ("BW021", Error, "the program is for another processor", "copy the program built for the image's platform"),
+            Code::TestKey => ("BW022", Info, "a key for tests is in the image", "leave tests out of the image: `exclude: [\"**/tests\"]`"),
         }
     }
 }
@@ -241,7 +244,7 @@ mod tests {
         }
         assert_eq!(
             "BW999".parse::<Code>().unwrap_err().to_string(),
-            "\"BW999\" is no code of a finding; codes are BW001 to BW021"
+            "\"BW999\" is no code of a finding; codes are BW001 to BW022"
         );
     }
 

@@ -1,4 +1,4 @@
-//! BW003, BW004, BW005: secrets, by name and by the first bytes.
+//! BW003, BW004, BW005, BW022: secrets, by name and by the first bytes.
 //!
 //! A file is judged only if it is small, as keys and settings are. A name alone convicts only
 //! where the format is made for secrets; elsewhere a value must be there, and one that is filled
@@ -181,8 +181,14 @@ pub(crate) fn judge(
         return Ok(());
     };
     let head = view.head(path, HEAD)?;
-    let verdict = private_key(name, &head)
-        .map(|what| (Code::PrivateKey, what))
+    let key = || private_key(name, &head).map(|what| (Code::PrivateKey, what));
+    let account = || service_account(name, &head).map(|what| (Code::Credential, what));
+    let verdict = key()
+        .or_else(account)
+        .map(|(code, what)| match is_for_tests(path) {
+            true => (Code::TestKey, what),
+            false => (code, what),
+        })
         .or_else(|| credential(path, &head).map(|what| (Code::Credential, what)))
         .or_else(|| environment(name).map(|what| (Code::EnvFile, what)));
     if let Some((code, what)) = verdict {
@@ -230,13 +236,23 @@ fn credential(path: &LayerPath, head: &[u8]) -> Option<&'static str> {
     let known = CREDENTIALS
         .iter()
         .find(|(names, ..)| ends_with_names(path.as_bytes(), names.as_bytes()));
-    if let Some((_, what, evidence)) = known {
-        return proves(*evidence, head).then_some(*what);
-    }
+    let (_, what, evidence) = known?;
+    proves(*evidence, head).then_some(*what)
+}
+
+fn service_account(name: &[u8], head: &[u8]) -> Option<&'static str> {
     let has = |text: &str| memchr::memmem::find(head, text.as_bytes()).is_some();
-    let is_json = path.name().is_some_and(|name| name.ends_with(b".json"));
-    (is_json && has("\"service_account\"") && has("\"private_key\"") && has("PRIVATE KEY-----"))
-        .then_some("the key of a Google Cloud service account")
+    let is_account = name.ends_with(b".json")
+        && has("\"service_account\"")
+        && has("\"private_key\"")
+        && has("PRIVATE KEY-----");
+    is_account.then_some("the key of a Google Cloud service account")
+}
+
+/// Keys in there are published with the package that they test, so they open nothing.
+fn is_for_tests(path: &LayerPath) -> bool {
+    let names: [&[u8]; 5] = [b"test", b"tests", b"testdata", b"test_data", b"__tests__"];
+    path.components().any(|name| names.contains(&name))
 }
 
 fn proves(evidence: Evidence, head: &[u8]) -> bool {

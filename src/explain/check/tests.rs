@@ -3,6 +3,7 @@
 use super::*;
 use crate::oci::{Healthcheck, RuntimeConfig};
 use crate::tree::{Node, Xattrs};
+use proptest::prelude::*;
 
 struct InMemory;
 
@@ -274,6 +275,25 @@ fn credentials() {
 }
 
 #[test]
+fn keys_for_tests() {
+    for name in [
+        "usr/lib/python3.11/test/keycert.pem",
+        "srv/tests/data/a.json",
+    ] {
+        let account =
+            r#"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\n"}"#;
+        let bytes = format!("{account}\n{PEM}");
+        assert_eq!(with_file(name, bytes), [format!("BW022 /{name}")]);
+    }
+    assert_eq!(
+        with_file("srv/contest/a.pem", PEM),
+        ["BW003 /srv/contest/a.pem"]
+    );
+    let npmrc = with_file("srv/tests/.npmrc", "_authToken=abc");
+    assert_eq!(npmrc, ["BW004 /srv/tests/.npmrc"]);
+}
+
+#[test]
 fn environment_files() {
     for name in [".env", ".env.production"] {
         assert_eq!(
@@ -529,6 +549,47 @@ fn entry_points_that_cannot_be_loaded() {
     }
     let unreadable = Entry::file("#!/usr/bin/app\n", 0o711);
     assert_eq!(started(&["/run"], &[("run", unreadable)]), ["BW013 /run"]);
+}
+
+/// Beginnings that make a rule read on.
+const STARTS: [&[u8]; 6] = [
+    b"#!",
+    b"\x7fELF\x02\x01",
+    b"\x7fELF\x01\x02",
+    b"-----BEGIN PRIVATE KEY-----\n",
+    b"_auth",
+    b"password://u:",
+];
+
+proptest! {
+    /// Whatever a hostile image holds is a finding or nothing.
+    #[test]
+    fn programs_and_secrets_of_any_bytes_do_no_harm(
+        start in proptest::sample::select(&STARTS[..]),
+        rest in proptest::collection::vec(any::<u8>(), 0..200),
+        name in "(a/)?(run|\\.npmrc|\\.netrc|pip\\.conf|a\\.json|a\\.p12)",
+    ) {
+        let bytes = [start, &rest].concat();
+        let words = [format!("/{name}")];
+        started(&[words[0].as_str()], &[(&name, Entry::file(bytes, 0o755))]);
+    }
+
+    #[test]
+    fn configs_of_any_words_do_no_harm(
+        user in "\\PC{0,12}", word in "\\PC{0,12}", directory in "\\PC{0,12}", port in "\\PC{0,6}",
+    ) {
+        let mut image = Image::sound();
+        let config = &mut image.config.config;
+        config.user = user;
+        config.entrypoint = vec![word.clone(), word.clone()];
+        config.working_dir = directory;
+        config.exposed_ports.insert(port);
+        config.healthcheck = Some(Healthcheck {
+            test: vec!["CMD-SHELL".to_owned(), word],
+            ..Healthcheck::default()
+        });
+        image.findings();
+    }
 }
 
 #[test]
