@@ -35,6 +35,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod build;
+pub mod context;
 pub mod explain;
 pub mod layer;
 pub mod oci;

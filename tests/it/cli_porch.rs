@@ -59,6 +59,31 @@ fn a_wrong_spec_is_drawn_with_carets() {
 }
 
 #[test]
+fn a_dry_run_shows_the_plan_and_does_nothing() {
+    let sandbox = Sandbox::new();
+    let spec = "format: 1\nimage: acme/app\nstages:\n  app:\n    from: scratch\n    steps:\n      - copy: a.txt\n    config: {user: 1001}\n";
+    sandbox.file("boxwright.yaml", spec).file("a.txt", "a");
+    let ran = sandbox.boxwright(["build", "--dry-run"]).ok();
+    assert!(
+        ran.stdout.contains("stage app from scratch (the image)"),
+        "{}",
+        ran.stdout
+    );
+    let ran = sandbox.boxwright(["build", "--dry-run", "--json"]).ok();
+    let plan: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(plan["target"], "app");
+    assert_eq!(
+        plan["stages"][0]["layers"].as_array().map(Vec::len),
+        Some(1)
+    );
+    assert!(!sandbox.home().join(".cache").exists());
+    let ran = sandbox
+        .boxwright(["build", "--dry-run", "--target", "none"])
+        .fails_with(1);
+    assert!(ran.stderr.contains("none"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_folder_stands_for_the_spec_in_it() {
     let sandbox = Sandbox::new();
     sandbox.file("app/boxwright.yaml", WRONG_SPEC);
