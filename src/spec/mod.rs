@@ -11,25 +11,31 @@
 //! same types.
 
 pub mod action;
+pub mod arguments;
 pub mod config;
+mod decode;
 pub mod diagnostic;
 pub mod error;
 pub mod image_source;
 pub mod model;
+pub mod parse;
 pub mod path;
 pub mod source;
 pub mod units;
 pub mod value;
+mod yaml;
 
 pub use action::{
     Action, Add, Command, Content, Copy, Link, Mkdir, Mount, Network, Remove, Run, SecretTarget,
     Sharing, Step, Write,
 };
+pub use arguments::ExpandError;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
 pub use image_source::ImageSource;
 pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, Group, Origin, Stage, User};
+pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
 pub use source::{LineColumn, SourceText, Span, Spanned};
 pub use units::{ByteSize, parse_duration};

@@ -5,12 +5,15 @@
 //! this name exist, which stage is the target) is not judged here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::oci::{Platform, Reference};
 use crate::spec::action::Step;
 use crate::spec::config::Config;
+use crate::spec::error::ValueError;
 use crate::spec::image_source::ImageSource;
 use crate::spec::path::AbsolutePath;
 use crate::spec::source::{SourceText, Spanned};
@@ -153,6 +156,11 @@ impl Args {
         Args(values)
     }
 
+    /// Gives `name` a value.
+    pub(crate) fn insert(&mut self, name: &str, value: String) {
+        self.0.insert(name.to_owned(), value);
+    }
+
     /// The value of `name`, if it is an argument.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -177,5 +185,79 @@ impl Contexts {
     /// The directory of a named context.
     pub fn directory(&self, name: &Name) -> Option<&Spanned<PathBuf>> {
         self.named.get(name)
+    }
+}
+
+impl FromStr for Base {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Base, ValueError> {
+        if text == "scratch" {
+            return Ok(Base::Scratch);
+        }
+        Ok(match text.parse()? {
+            Origin::Name(name) => Base::Name(name),
+            Origin::Image(image) => Base::Image(image),
+        })
+    }
+}
+
+/// A bare word, without `/`, `:` or `@`, is a name of this spec and never an image.
+impl FromStr for Origin {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Origin, ValueError> {
+        if text == "scratch" {
+            return Err(
+                ValueError::new("`scratch` is empty: there is nothing to take from it")
+                    .help("name a stage, a context or an image"),
+            );
+        }
+        if text.contains(['/', ':', '@']) {
+            return text.parse().map(Origin::Image);
+        }
+        text.parse().map(Origin::Name).map_err(|_| {
+            ValueError::new(format!("{text:?} names no stage, context or image"))
+                .help("stages and contexts have names that begin with a letter; an image is written with its registry, such as docker.io/library/alpine:3.20")
+        })
+    }
+}
+
+impl FromStr for Allow {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Allow, ValueError> {
+        let digits = text.strip_prefix("BW");
+        match text {
+            "root" => Ok(Allow::Root),
+            "build-stage" => Ok(Allow::BuildStage),
+            _ if digits.is_some_and(|code| {
+                code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit())
+            }) =>
+            {
+                Ok(Allow::Code(text.to_owned()))
+            }
+            _ => Err(ValueError::new(format!("{text:?} is nothing to allow"))
+                .help("write root, build-stage or the code of a finding, such as BW006")),
+        }
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Base::Scratch => f.write_str("scratch"),
+            Base::Name(name) => name.fmt(f),
+            Base::Image(image) => image.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Name(name) => name.fmt(f),
+            Origin::Image(image) => image.fmt(f),
+        }
     }
 }
