@@ -35,4 +35,5 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod oci;
+pub mod spec;
 pub mod tree;

@@ -12,6 +12,7 @@ pub mod changeset;
 pub mod entry;
 pub mod listing;
 pub mod merged;
+pub mod mode;
 pub mod path;
 pub mod resolve;
 
@@ -22,5 +23,6 @@ pub use entry::{
 };
 pub use listing::{Detail, ListingError};
 pub use merged::{Tree, TreeError};
+pub use mode::{ModeChange, ModeError, ModeSubject};
 pub use path::{LayerPath, PathError};
 pub use resolve::{Follow, Resolved};

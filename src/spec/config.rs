@@ -1,0 +1,144 @@
+//! Run-time settings: what an image says to whoever runs it.
+//!
+//! What a stage does not set is inherited from its base, as a Dockerfile does. OCI image spec,
+//! `config.md`; the health check is Docker's extension.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::spec::path::AbsolutePath;
+use crate::spec::source::Spanned;
+use crate::spec::value::{Owner, Port, Signal};
+
+/// The settings of one stage.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// Who runs the container, and with which group.
+    pub user: Option<Spanned<Owner>>,
+    /// Whether the user is written as a number or as its name.
+    pub user_as: UserAs,
+    /// The working directory.
+    pub workdir: Option<Spanned<AbsolutePath>>,
+    /// Environment variables, in order: a later one may use an earlier one.
+    pub env: Vec<EnvVariable>,
+    /// The program and its first arguments; an empty list takes the base's away.
+    pub entrypoint: Option<Spanned<Vec<String>>>,
+    /// Further arguments, which a user may replace; an empty list takes the base's away.
+    pub cmd: Option<Spanned<Vec<String>>>,
+    /// Ports that the program listens on, ranges expanded, without repetition.
+    pub expose: Vec<Spanned<Port>>,
+    /// The signal that asks the program to stop.
+    pub stop_signal: Option<Spanned<Signal>>,
+    /// Labels by name.
+    pub labels: BTreeMap<String, Spanned<String>>,
+    /// Directories that a runtime gives storage of their own.
+    pub volumes: Vec<Spanned<AbsolutePath>>,
+    /// How a runtime finds out whether the program is well.
+    pub healthcheck: Option<Spanned<HealthProbe>>,
+}
+
+/// How `config.user` is written into the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum UserAs {
+    /// As `uid:gid`, which runtimes can check without reading the image.
+    #[default]
+    Numeric,
+    /// As written in the spec.
+    Name,
+}
+
+/// An environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvVariable {
+    /// The name.
+    pub name: Spanned<String>,
+    /// The value, which may use inherited ones.
+    pub value: Spanned<EnvTemplate>,
+}
+
+/// The value of a variable, with places for values known only when the base is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnvTemplate {
+    /// The parts in order; no two literals stand side by side.
+    pub parts: Vec<EnvPart>,
+}
+
+/// A part of an [`EnvTemplate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvPart {
+    /// Text.
+    Literal(String),
+    /// `${env.NAME}`: the value that `NAME` has so far, from the base or from a line above.
+    Inherited(String),
+}
+
+/// How a runtime finds out whether the program is well. What is absent is inherited, or the
+/// runtime's own default.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HealthProbe {
+    /// What is run.
+    pub test: Option<Spanned<ProbeTest>>,
+    /// Between two probes.
+    pub interval: Option<Spanned<Duration>>,
+    /// For one probe.
+    pub timeout: Option<Spanned<Duration>>,
+    /// In which failures do not count.
+    pub start_period: Option<Spanned<Duration>>,
+    /// Between two probes during the start period.
+    pub start_interval: Option<Spanned<Duration>>,
+    /// Failures in a row that make a container unhealthy.
+    pub retries: Option<Spanned<u32>>,
+}
+
+/// What a health check runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeTest {
+    /// `none`: nothing, not even the base's.
+    None,
+    /// A program and its arguments.
+    Exec(Vec<String>),
+    /// A command for the image's shell.
+    Shell(String),
+}
+
+impl EnvTemplate {
+    /// A template without inherited parts.
+    pub fn literal(text: impl Into<String>) -> EnvTemplate {
+        EnvTemplate {
+            parts: vec![EnvPart::Literal(text.into())],
+        }
+    }
+
+    /// The value, with `inherited` asked for each name; a name without a value gives nothing, as
+    /// in a shell and a Dockerfile.
+    pub fn resolve<'a>(&self, mut inherited: impl FnMut(&str) -> Option<&'a str>) -> String {
+        self.parts
+            .iter()
+            .map(|part| match part {
+                EnvPart::Literal(text) => text.as_str(),
+                EnvPart::Inherited(name) => inherited(name).unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inherited_values_take_their_places() {
+        let path = EnvTemplate {
+            parts: vec![
+                EnvPart::Literal("/venv/bin:".to_owned()),
+                EnvPart::Inherited("PATH".to_owned()),
+            ],
+        };
+        assert_eq!(
+            path.resolve(|name| (name == "PATH").then_some("/bin")),
+            "/venv/bin:/bin"
+        );
+        assert_eq!(path.resolve(|_| None), "/venv/bin:");
+        assert_eq!(EnvTemplate::literal("x").resolve(|_| None), "x");
+    }
+}

@@ -1,0 +1,93 @@
+//! Stages, users and groups.
+
+use crate::spec::decode::Decoder;
+use crate::spec::decode::fields::Fields;
+use crate::spec::decode::scalars::Brackets;
+use crate::spec::decode::shapes::{CONFIG, GROUP, STAGE, USER};
+use crate::spec::model::{Group, Stage, User};
+use crate::spec::source::Spanned;
+use crate::spec::value::{Name, account_id};
+use crate::spec::yaml::Node;
+
+impl Decoder<'_> {
+    /// One stage. `name` is `None` if it was refused; the rest is checked all the same.
+    pub(crate) fn stage(
+        &mut self,
+        key: &Spanned<String>,
+        name: Option<Spanned<Name>>,
+        node: &Node,
+    ) -> Option<Stage> {
+        let help = format!(
+            "write:\n{}:\n  from: scratch\n  steps:\n    - copy: .",
+            key.value
+        );
+        let fields = self.fields(node, &STAGE, &help)?;
+        let help = "name a stage, an image such as docker.io/library/alpine:3.20, or `scratch`";
+        let from = self.needed(&fields, "from", help);
+        let workdir = self.optional(&fields, "workdir");
+        let users = self.accounts(&fields, "users", Self::user);
+        let groups = self.accounts(&fields, "groups", Self::group);
+        let steps = self.steps(&fields);
+        let config = fields
+            .value("config")
+            .and_then(|node| self.fields(node, &CONFIG, "write `config: {user: …, cmd: […]}`"))
+            .map(|fields| self.config(&fields));
+        let allow = self.list(&fields, "allow", Brackets::Needed);
+        Some(Stage {
+            name: name?,
+            from: from?,
+            workdir,
+            users,
+            groups,
+            steps,
+            config: config.unwrap_or_default(),
+            allow,
+        })
+    }
+
+    /// The list at `key`, each item read by `read`.
+    fn accounts<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        read: impl Fn(&mut Self, &Node) -> Option<T>,
+    ) -> Vec<T> {
+        let node = fields.value(key);
+        let items = node.and_then(|node| self.items(node, key, Brackets::Needed));
+        let items = items.unwrap_or_default();
+        items.iter().filter_map(|item| read(self, item)).collect()
+    }
+
+    fn user(&mut self, node: &Node) -> Option<User> {
+        let help = "write `{name: app, uid: 1000}`";
+        let fields = self.fields(node, &USER, help)?;
+        let name = self.needed(&fields, "name", help);
+        let uid = self.required(&fields, "uid", help);
+        let uid = uid.and_then(|node| self.converted(node, "uid", account_id));
+        let gid = fields.value("gid");
+        let gid = gid.and_then(|node| self.converted(node, "gid", account_id));
+        let home = self.optional(&fields, "home");
+        let shell = self.optional(&fields, "shell");
+        let groups = self.list(&fields, "groups", Brackets::Needed);
+        Some(User {
+            name: name?,
+            uid: uid?,
+            gid,
+            home,
+            shell,
+            groups,
+        })
+    }
+
+    fn group(&mut self, node: &Node) -> Option<Group> {
+        let help = "write `{name: app, gid: 1000}`";
+        let fields = self.fields(node, &GROUP, help)?;
+        let name = self.needed(&fields, "name", help);
+        let gid = self.required(&fields, "gid", help);
+        let gid = gid.and_then(|node| self.converted(node, "gid", account_id));
+        Some(Group {
+            name: name?,
+            gid: gid?,
+        })
+    }
+}

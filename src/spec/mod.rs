@@ -1,0 +1,44 @@
+//! Room 1: text → [`BuildSpec`].
+//!
+//! Comes in: the text of a `boxwright.yaml`, the `--arg` overrides and the platform to build for.
+//! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
+//! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
+//! parses a value of the spec again.
+//!
+//! This room never reads a file and never asks whether a stage, a user or a path exists: what
+//! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
+//! described in `README.md` and, for editors, by the JSON Schema that [`schema`] makes from the
+//! same types.
+
+pub mod action;
+pub mod arguments;
+pub mod config;
+mod decode;
+pub mod diagnostic;
+pub mod error;
+pub mod image_source;
+pub mod model;
+pub mod parse;
+pub mod path;
+pub mod source;
+pub mod units;
+pub mod value;
+mod yaml;
+
+pub use action::{
+    Action, Add, Command, Content, Copy, Link, Mkdir, Mount, Network, Remove, Run, SecretTarget,
+    Sharing, Step, Write,
+};
+pub use arguments::ExpandError;
+pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use error::ValueError;
+pub use image_source::ImageSource;
+pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, Group, Origin, Stage, User};
+pub use parse::{ParseInputs, parse};
+pub use path::{AbsolutePath, ContextPath, ImagePath};
+pub use source::{LineColumn, SourceText, Span, Spanned};
+pub use units::{ByteSize, parse_duration};
+pub use value::{
+    AccountName, Compression, HttpUrl, Identity, Name, Owner, Port, Protocol, Signal, Tag,
+};

@@ -1,0 +1,68 @@
+//! The door of the room: text and inputs in, spec or diagnostics out.
+
+use std::sync::Arc;
+
+use crate::oci::Platform;
+use crate::spec::decode::{Decoder, decode};
+use crate::spec::diagnostic::{Diagnostic, Diagnostics};
+use crate::spec::model::BuildSpec;
+use crate::spec::source::{SourceText, Span};
+use crate::spec::yaml;
+
+/// What a spec depends on besides its text.
+#[derive(Debug, Clone, Copy)]
+pub struct ParseInputs<'a> {
+    /// Values of arguments, by name, taken literally; of several for one name the last counts.
+    pub arg_overrides: &'a [(String, String)],
+    /// The platform to build for: `${TARGETPLATFORM}` and its like. A spec for several platforms
+    /// is parsed once for each.
+    pub platform: &'a Platform,
+}
+
+/// Reads a spec in YAML or JSON.
+///
+/// # Errors
+/// All that is wrong with it, in the order of the text.
+pub fn parse(source: &Arc<SourceText>, inputs: &ParseInputs<'_>) -> Result<BuildSpec, Diagnostics> {
+    let Some(root) = yaml::parse(source)? else {
+        return Err(Diagnostic::about(source, "the spec is empty")
+            .help("begin with:\nformat: 1\nstages:\n  app:\n    from: scratch")
+            .into());
+    };
+    decode(Decoder::new(source), &root, inputs)
+}
+
+impl SourceText {
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// A file that is not UTF-8 or larger than 4 MiB.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<SourceText, Diagnostics> {
+        let name = name.into();
+        if bytes.len() > yaml::MOST_BYTES {
+            let source = Arc::new(SourceText::new(name, ""));
+            return Err(yaml::too_large(&source));
+        }
+        String::from_utf8(bytes)
+            .map(|text| SourceText::new(name.clone(), text))
+            .map_err(|error| not_utf8(name, &error))
+    }
+}
+
+fn not_utf8(name: String, error: &std::string::FromUtf8Error) -> Diagnostics {
+    let valid = error.utf8_error().valid_up_to();
+    let bytes = error.as_bytes();
+    let utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let source = Arc::new(SourceText::new(name, text));
+    // Up to the first bad byte the lossy text is the same, and there it has U+FFFD.
+    let span = Span::new(valid, valid + char::REPLACEMENT_CHARACTER.len_utf8());
+    let help = if utf16 {
+        "this looks like UTF-16; save the file as UTF-8"
+    } else {
+        "save the file as UTF-8"
+    };
+    Diagnostic::new(&source, span, "the spec is not UTF-8 here")
+        .help(help)
+        .into()
+}
