@@ -37,4 +37,5 @@
 pub mod image;
 pub mod oci;
 pub mod spec;
+pub mod transport;
 pub mod tree;
