@@ -35,7 +35,10 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod image;
+pub mod layer;
 pub mod oci;
+pub mod plan;
 pub mod spec;
+pub mod store;
 pub mod transport;
 pub mod tree;

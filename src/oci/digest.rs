@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest as _, Sha256};
 
 /// The SHA-256 digest of exact bytes, written `sha256:` and 64 lower-case hex digits.
@@ -197,6 +198,38 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         Digest(self.state.finalize().into())
     }
+
+    /// What the hasher knows after the bytes it has seen, so that another can go on from there.
+    pub fn save(&self) -> HasherState {
+        let mut state = [0; HASHER_STATE];
+        let serialized = self.state.serialize();
+        state[..8].copy_from_slice(&self.size.to_le_bytes());
+        state[8..].copy_from_slice(&serialized);
+        HasherState(state)
+    }
+
+    /// A hasher that goes on where the saved one was; `None` if the state makes no sense.
+    pub fn resume(state: &HasherState) -> Option<Hasher> {
+        let (size, serialized) = state.0.split_at(8);
+        let size = u64::from_le_bytes(size.try_into().ok()?);
+        let serialized = serialized.try_into().ok()?;
+        let state = Sha256::deserialize(&serialized).ok()?;
+        Some(Hasher { state, size })
+    }
+}
+
+/// Length of a [`HasherState`] in bytes.
+pub const HASHER_STATE: usize = 8 + 104;
+
+/// A saved [`Hasher`]. Whoever keeps one must guard it against damage, for a wrong state gives a
+/// wrong digest and nothing else would tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HasherState(pub [u8; HASHER_STATE]);
+
+impl fmt::Debug for HasherState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HasherState(…)")
+    }
 }
 
 impl fmt::Debug for Hasher {
@@ -317,6 +350,19 @@ mod tests {
         assert_eq!(ChainId::of(&[a]), Some(ChainId(a.0)));
         let joined = Digest::of(format!("{a} {b}").as_bytes());
         assert_eq!(ChainId::of(&[a, b]), Some(ChainId(joined)));
+    }
+
+    #[test]
+    fn a_saved_hasher_goes_on_where_it_was() {
+        let bytes: Vec<u8> = (0..1000u32).flat_map(u32::to_le_bytes).collect();
+        for cut in [0, 1, 63, 64, 65, 2000, bytes.len()] {
+            let mut first = Hasher::new();
+            first.update(&bytes[..cut]);
+            let mut second = Hasher::resume(&first.save()).unwrap();
+            second.update(&bytes[cut..]);
+            assert_eq!(second.size(), bytes.len() as u64);
+            assert_eq!(second.finish(), Digest::of(&bytes), "{cut}");
+        }
     }
 
     #[test]

@@ -17,7 +17,10 @@ pub mod platform;
 pub mod reference;
 
 pub use blob::{BlobError, BlobReader, BlobSink, BlobSource, VerifyingReader};
-pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher, HashingReader, HashingWriter};
+pub use digest::{
+    ChainId, DiffId, Digest, DigestError, HASHER_STATE, Hasher, HasherState, HashingReader,
+    HashingWriter,
+};
 pub use document::{
     Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, OciLayout, RootFs,
     RuntimeConfig,

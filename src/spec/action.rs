@@ -1,9 +1,12 @@
 //! Steps: what a stage does, one action each.
 
+use schemars::JsonSchema;
+
 use crate::oci::Digest;
 use crate::spec::config::EnvVariable;
 use crate::spec::model::Origin;
 use crate::spec::path::{AbsolutePath, ContextPath, ImagePath};
+use crate::spec::schema::{FlagText, OneOrMany, TextMap, secret_variable};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::units::ByteSize;
 use crate::spec::value::{HttpUrl, Name, Owner};
@@ -40,9 +43,11 @@ pub enum Action {
 }
 
 /// Copies files and directories, with the semantics of a Dockerfile's `COPY`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Copy {
     /// What is copied; wildcards are allowed. At least one.
+    #[schemars(rename = "copy", with = "OneOrMany<ContextPath>")]
     pub sources: Vec<Spanned<ContextPath>>,
     /// A stage, a named context or an image; by default the main context.
     pub from: Option<Spanned<Origin>>,
@@ -53,23 +58,29 @@ pub struct Copy {
     /// How modes change; by default they stay.
     pub mode: Option<Spanned<ModeChange>>,
     /// Patterns of what is left out, relative to the source, as in `.dockerignore`.
+    #[schemars(with = "Option<OneOrMany<String>>")]
     pub exclude: Vec<Spanned<String>>,
     /// Whether the directories of a source are kept, from its `/./` on if it has one.
+    #[schemars(with = "Option<FlagText>")]
     pub parents: bool,
     /// Whether symlinks in the source are replaced by what they point at.
+    #[schemars(with = "Option<FlagText>")]
     pub follow: bool,
 }
 
 /// Fetches one file from the web.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Add {
     /// Where from.
+    #[schemars(rename = "add")]
     pub url: Spanned<HttpUrl>,
     /// The digest that the fetched bytes must have.
     pub checksum: Spanned<Digest>,
     /// Where to; by default the working directory.
     pub to: Option<Spanned<ImagePath>>,
     /// Whether an archive is unpacked at `to`.
+    #[schemars(with = "Option<FlagText>")]
     pub unpack: bool,
     /// The owner; by default root.
     pub owner: Option<Spanned<Owner>>,
@@ -78,12 +89,15 @@ pub struct Add {
 }
 
 /// Writes one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Write {
     /// The file.
+    #[schemars(rename = "write")]
     pub to: Spanned<ImagePath>,
     /// Its bytes.
-    pub content: Content,
+    #[schemars(skip)]
+    pub content: WriteSource,
     /// The owner; by default root.
     pub owner: Option<Spanned<Owner>>,
     /// The mode, as a change of 0644.
@@ -92,7 +106,7 @@ pub struct Write {
 
 /// The bytes of a written file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum WriteSource {
     /// `text:`, with arguments expanded.
     Text(Spanned<String>),
     /// `template:`, a file whose `${ARG}` are expanded like those of the spec.
@@ -105,9 +119,11 @@ pub enum Content {
 }
 
 /// Makes directories, with their parents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Mkdir {
     /// The directories. At least one.
+    #[schemars(rename = "mkdir", with = "OneOrMany<ImagePath>")]
     pub paths: Vec<Spanned<ImagePath>>,
     /// The owner; by default root.
     pub owner: Option<Spanned<Owner>>,
@@ -116,35 +132,46 @@ pub struct Mkdir {
 }
 
 /// Makes a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Link {
     /// The new name.
+    #[schemars(rename = "link")]
     pub path: Spanned<ImagePath>,
     /// What it points at: for a symlink any text, for a hard link a path in the image.
     pub target: Spanned<String>,
     /// Whether it is a hard link.
+    #[schemars(with = "Option<FlagText>")]
     pub hard: bool,
 }
 
 /// Removes paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Remove {
     /// What is removed; wildcards are allowed. At least one.
+    #[schemars(rename = "remove", with = "OneOrMany<ImagePath>")]
     pub paths: Vec<Spanned<ImagePath>>,
     /// Whether it may be missing.
+    #[schemars(with = "Option<FlagText>")]
     pub optional: bool,
 }
 
 /// Runs a command in the stage's tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Run {
     /// The command.
+    #[schemars(rename = "run")]
     pub command: Spanned<Command>,
     /// Further environment variables, for this command only.
+    #[schemars(with = "Option<TextMap>")]
     pub env: Vec<EnvVariable>,
     /// What is mounted while it runs.
+    #[schemars(with = "Option<Vec<Mount>>")]
     pub mounts: Vec<Spanned<Mount>>,
     /// Its network.
+    #[schemars(with = "Option<Network>")]
     pub network: Network,
     /// Who runs it; by default the stage's user.
     pub user: Option<Spanned<Owner>>,
@@ -162,7 +189,8 @@ pub enum Command {
 }
 
 /// The network of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Network {
     /// No network at all.
     None,
@@ -172,40 +200,49 @@ pub enum Network {
 }
 
 /// What is mounted while a command runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged, deny_unknown_fields, transform = secret_variable)]
 pub enum Mount {
     /// A directory that outlives the build and is shared by its name.
     Cache {
         /// The name.
+        #[schemars(rename = "cache")]
         name: Spanned<Name>,
         /// Where it appears.
         target: Spanned<ImagePath>,
         /// What happens if two commands want it at once.
+        #[schemars(with = "Option<Sharing>")]
         sharing: Sharing,
     },
     /// A secret, by its ID. It is never in a layer, a key or a log.
     Secret {
         /// The ID.
+        #[schemars(rename = "secret")]
         id: Spanned<Name>,
         /// How the command sees it.
+        #[schemars(with = "Option<AbsolutePath>")]
         target: SecretTarget,
         /// Whether the build fails without it.
+        #[schemars(with = "Option<FlagText>")]
         required: bool,
     },
     /// Files of a context, stage or image.
     Bind {
         /// What is mounted.
+        #[schemars(rename = "bind")]
         source: Spanned<ContextPath>,
         /// A stage, a named context or an image; by default the main context.
         from: Option<Spanned<Origin>>,
         /// Where it appears.
         target: Spanned<ImagePath>,
         /// Whether the command may write there; what it writes is thrown away.
+        #[schemars(with = "Option<FlagText>")]
         writable: bool,
     },
     /// A directory in memory.
     Tmpfs {
         /// Where it appears.
+        #[schemars(rename = "tmpfs")]
         target: Spanned<ImagePath>,
         /// The most it may hold.
         size: Option<Spanned<ByteSize>>,
@@ -213,6 +250,7 @@ pub enum Mount {
     /// The socket of an SSH agent.
     Ssh {
         /// Which agent.
+        #[schemars(rename = "ssh")]
         id: Spanned<Name>,
     },
 }
@@ -227,7 +265,8 @@ pub enum SecretTarget {
 }
 
 /// What happens if two commands want the same cache at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Sharing {
     /// Both write to it.
     #[default]

@@ -19,6 +19,9 @@ pub(crate) const PREDEFINED: [&str; 4] =
 /// The longest text that expansion may give, in bytes.
 const MOST_EXPANDED: usize = 1 << 20;
 
+/// So many errors in one text are enough to mend it.
+const MOST_ERRORS: usize = 20;
+
 /// Why a text cannot be expanded, and which part of it is to blame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
@@ -50,6 +53,8 @@ impl Args {
             }
             if expanded.len() > MOST_EXPANDED {
                 errors.push(too_long(text));
+            }
+            if errors.len() >= MOST_ERRORS || expanded.len() > MOST_EXPANDED {
                 break;
             }
         }
@@ -83,6 +88,8 @@ impl Args {
             }
             if literal.len() > MOST_EXPANDED {
                 errors.push(too_long(text));
+            }
+            if errors.len() >= MOST_ERRORS || literal.len() > MOST_EXPANDED {
                 break;
             }
         }
@@ -170,6 +177,12 @@ fn named(text: &str, range: Range<usize>) -> Result<Piece<'_>, ExpandError> {
     };
     if let Some(variable) = name.strip_prefix("env.").filter(|name| is_variable(name)) {
         return Ok(Piece::Env(variable, range));
+    }
+    if name.starts_with("env.") {
+        return fail(
+            ValueError::new(format!("`{text}` names no environment variable"))
+                .help("write `${env.PATH}` for the value that PATH has so far"),
+        );
     }
     if is_argument(name) {
         return Ok(Piece::Arg(name, range));

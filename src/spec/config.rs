@@ -6,39 +6,51 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+
 use crate::spec::path::AbsolutePath;
+use crate::spec::schema::{CountText, DurationText, PortText, Text, TextMap};
 use crate::spec::source::Spanned;
 use crate::spec::value::{Owner, Port, Signal};
 
 /// The settings of one stage.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Config {
     /// Who runs the container, and with which group.
     pub user: Option<Spanned<Owner>>,
     /// Whether the user is written as a number or as its name.
+    #[schemars(with = "Option<UserAs>")]
     pub user_as: UserAs,
     /// The working directory.
     pub workdir: Option<Spanned<AbsolutePath>>,
     /// Environment variables, in order: a later one may use an earlier one.
+    #[schemars(with = "Option<TextMap>")]
     pub env: Vec<EnvVariable>,
     /// The program and its first arguments; an empty list takes the base's away.
+    #[schemars(with = "Option<Vec<Text>>")]
     pub entrypoint: Option<Spanned<Vec<String>>>,
     /// Further arguments, which a user may replace; an empty list takes the base's away.
+    #[schemars(with = "Option<Vec<Text>>")]
     pub cmd: Option<Spanned<Vec<String>>>,
     /// Ports that the program listens on, ranges expanded, without repetition.
+    #[schemars(with = "Option<Vec<PortText>>")]
     pub expose: Vec<Spanned<Port>>,
     /// The signal that asks the program to stop.
     pub stop_signal: Option<Spanned<Signal>>,
     /// Labels by name.
+    #[schemars(with = "Option<TextMap>")]
     pub labels: BTreeMap<String, Spanned<String>>,
     /// Directories that a runtime gives storage of their own.
+    #[schemars(with = "Option<Vec<AbsolutePath>>")]
     pub volumes: Vec<Spanned<AbsolutePath>>,
     /// How a runtime finds out whether the program is well.
     pub healthcheck: Option<Spanned<HealthProbe>>,
 }
 
 /// How `config.user` is written into the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum UserAs {
     /// As `uid:gid`, which runtimes can check without reading the image.
     #[default]
@@ -74,19 +86,25 @@ pub enum EnvPart {
 
 /// How a runtime finds out whether the program is well. What is absent is inherited, or the
 /// runtime's own default.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct HealthProbe {
     /// What is run.
     pub test: Option<Spanned<ProbeTest>>,
     /// Between two probes.
+    #[schemars(with = "Option<DurationText>")]
     pub interval: Option<Spanned<Duration>>,
     /// For one probe.
+    #[schemars(with = "Option<DurationText>")]
     pub timeout: Option<Spanned<Duration>>,
     /// In which failures do not count.
+    #[schemars(with = "Option<DurationText>")]
     pub start_period: Option<Spanned<Duration>>,
     /// Between two probes during the start period.
+    #[schemars(with = "Option<DurationText>")]
     pub start_interval: Option<Spanned<Duration>>,
     /// Failures in a row that make a container unhealthy.
+    #[schemars(with = "Option<CountText>")]
     pub retries: Option<Spanned<u32>>,
 }
 

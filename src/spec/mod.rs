@@ -7,7 +7,7 @@
 //!
 //! This room never reads a file and never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
-//! described in `README.md` and, for editors, by the JSON Schema that [`schema`] makes from the
+//! described in `README.md` and, for editors, by the JSON Schema that [`schema()`] makes from the
 //! same types.
 
 pub mod action;
@@ -20,23 +20,25 @@ pub mod image_source;
 pub mod model;
 pub mod parse;
 pub mod path;
+pub mod schema;
 pub mod source;
 pub mod units;
 pub mod value;
 mod yaml;
 
 pub use action::{
-    Action, Add, Command, Content, Copy, Link, Mkdir, Mount, Network, Remove, Run, SecretTarget,
-    Sharing, Step, Write,
+    Action, Add, Command, Copy, Link, Mkdir, Mount, Network, Remove, Run, SecretTarget, Sharing,
+    Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
 pub use image_source::ImageSource;
-pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, Group, Origin, Stage, User};
+pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
+pub use schema::{schema, schema_text};
 pub use source::{LineColumn, SourceText, Span, Spanned};
 pub use units::{ByteSize, parse_duration};
 pub use value::{

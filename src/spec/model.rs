@@ -10,37 +10,47 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+
 use crate::oci::{Platform, Reference};
 use crate::spec::action::Step;
 use crate::spec::config::Config;
 use crate::spec::error::ValueError;
 use crate::spec::image_source::ImageSource;
 use crate::spec::path::AbsolutePath;
+use crate::spec::schema::{DirectoryText, IdText};
 use crate::spec::source::{SourceText, Spanned};
 use crate::spec::value::{AccountName, Compression, Identity, Name, Tag};
 
 /// A whole spec with all arguments expanded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct BuildSpec {
     /// The text that all spans count in.
+    #[schemars(skip)]
     pub source: Arc<SourceText>,
     /// The version of the language.
     pub format: Format,
     /// The repository of the image, without tag or digest.
     pub image: Option<Spanned<Reference>>,
     /// The tags that the image is given.
+    #[schemars(with = "Option<Vec<Tag>>")]
     pub tags: Vec<Spanned<Tag>>,
     /// The platforms to build for; empty means the host's.
+    #[schemars(with = "Option<Vec<Platform>>")]
     pub platforms: Vec<Spanned<Platform>>,
     /// The stage that becomes the image, where the spec names one.
     pub target: Option<Spanned<Name>>,
     /// Arguments with their final values.
+    #[schemars(with = "Option<Args>")]
     pub args: Args,
     /// Directories that steps may copy from.
+    #[schemars(flatten)]
     pub contexts: Contexts,
     /// How layers are compressed, where the spec says so.
     pub compression: Option<Spanned<Compression>>,
     /// The stages in the order of the file, which means nothing.
+    #[schemars(with = "BTreeMap<Name, Stage>")]
     pub stages: Vec<Stage>,
 }
 
@@ -57,32 +67,42 @@ pub enum Format {
 pub struct Args(BTreeMap<String, String>);
 
 /// The directories that steps may copy from, as written: relative to the spec's own folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Contexts {
     /// `context:`, where the spec has it.
+    #[schemars(rename = "context", with = "Option<DirectoryText>")]
     pub main: Option<Spanned<PathBuf>>,
     /// `contexts:`, further directories by name.
+    #[schemars(rename = "contexts", with = "Option<BTreeMap<Name, DirectoryText>>")]
     pub named: BTreeMap<Name, Spanned<PathBuf>>,
 }
 
 /// One stage: a base, accounts, steps and run-time settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Stage {
     /// The key of the stage.
+    #[schemars(skip)]
     pub name: Spanned<Name>,
     /// What the stage starts from.
     pub from: Spanned<Base>,
     /// The working directory of the steps and, unless `config` has another, of the container.
     pub workdir: Option<Spanned<AbsolutePath>>,
     /// Users to be written to `/etc/passwd`, `/etc/shadow` and `/etc/group` before the steps.
-    pub users: Vec<User>,
+    #[schemars(with = "Option<Vec<NewUser>>")]
+    pub users: Vec<NewUser>,
     /// Groups to be written to `/etc/group` before the steps.
-    pub groups: Vec<Group>,
+    #[schemars(with = "Option<Vec<NewGroup>>")]
+    pub groups: Vec<NewGroup>,
     /// What is done, in order.
+    #[schemars(with = "Option<Vec<Step>>")]
     pub steps: Vec<Step>,
     /// What the image says to the runtime.
+    #[schemars(with = "Option<Config>")]
     pub config: Config,
     /// Rules of the final stage that this stage may break.
+    #[schemars(with = "Option<Vec<Allow>>")]
     pub allow: Vec<Spanned<Allow>>,
 }
 
@@ -107,28 +127,34 @@ pub enum Origin {
 }
 
 /// A user to be created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct NewUser {
     /// Login name.
     pub name: Spanned<AccountName>,
     /// User ID.
+    #[schemars(with = "IdText")]
     pub uid: Spanned<u32>,
     /// Primary group; by default a group with the user's own name and number.
+    #[schemars(with = "Option<IdText>")]
     pub gid: Option<Spanned<u32>>,
     /// Home directory, as written to `/etc/passwd`; it is not created.
     pub home: Option<Spanned<AbsolutePath>>,
     /// Login shell.
     pub shell: Option<Spanned<AbsolutePath>>,
     /// Further groups that the user is a member of.
+    #[schemars(with = "Option<Vec<Identity>>")]
     pub groups: Vec<Spanned<Identity>>,
 }
 
 /// A group to be created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct NewGroup {
     /// Name of the group.
     pub name: Spanned<AccountName>,
     /// Group ID.
+    #[schemars(with = "IdText")]
     pub gid: Spanned<u32>,
 }
 
@@ -218,7 +244,7 @@ impl FromStr for Origin {
         }
         text.parse().map(Origin::Name).map_err(|_| {
             ValueError::new(format!("{text:?} names no stage, context or image"))
-                .help("stages and contexts have names that begin with a letter; an image is written with its registry, such as docker.io/library/alpine:3.20")
+                .help("name a stage or a context, or write an image with its registry, such as docker.io/library/alpine:3.20")
         })
     }
 }

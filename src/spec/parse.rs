@@ -24,12 +24,31 @@ pub struct ParseInputs<'a> {
 /// # Errors
 /// All that is wrong with it, in the order of the text.
 pub fn parse(source: &Arc<SourceText>, inputs: &ParseInputs<'_>) -> Result<BuildSpec, Diagnostics> {
+    if let Some(span) = dockerfile(source) {
+        return Err(Diagnostic::new(source, span, "this is a Dockerfile, not a spec")
+            .help("write its stages into a boxwright.yaml:\nformat: 1\nstages:\n  app:\n    from: docker.io/library/alpine:3.20\n    steps:\n      - copy: .")
+            .into());
+    }
     let Some(root) = yaml::parse(source)? else {
         return Err(Diagnostic::about(source, "the spec is empty")
             .help("begin with:\nformat: 1\nstages:\n  app:\n    from: scratch")
             .into());
     };
     decode(Decoder::new(source), &root, inputs)
+}
+
+/// The first instruction, if the text begins as Dockerfiles do.
+fn dockerfile(source: &SourceText) -> Option<Span> {
+    let mut start = 0;
+    for line in source.text.split_inclusive('\n') {
+        let text = line.trim();
+        if !text.is_empty() && !text.starts_with('#') {
+            let instruction = ["FROM ", "ARG "].iter().any(|word| text.starts_with(word));
+            return instruction.then(|| Span::new(start, start + line.trim_end().len()));
+        }
+        start += line.len();
+    }
+    None
 }
 
 impl SourceText {
@@ -66,3 +85,6 @@ fn not_utf8(name: String, error: &std::string::FromUtf8Error) -> Diagnostics {
         .help(help)
         .into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,12 +131,11 @@ fn check_bytes(text: &str) -> Result<(), ValueError> {
         return Err(ValueError::new("the path is empty").help("write `.` for the directory itself"));
     }
     if text.contains('\0') {
-        return Err(ValueError::new("the path holds a NUL character"));
+        return Err(ValueError::new("the path holds a NUL character").help("remove it"));
     }
     if text.len() > 4095 || text.split('/').any(|name| name.len() > 255) {
-        return Err(ValueError::new(
-            "the path is longer than Linux allows (4095 bytes, 255 in one name)",
-        ));
+        return Err(ValueError::new("the path is longer than Linux allows")
+            .help("use at most 4095 bytes, 255 in one name"));
     }
     Ok(())
 }

@@ -49,7 +49,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
             .checked_mul(unit)
             .and_then(|more| millis.checked_add(more))
             .filter(|millis| *millis <= MOST_MILLIS)
-            .ok_or_else(|| ValueError::new(format!("{text:?} is longer than 292 years")))?;
+            .ok_or_else(|| {
+                ValueError::new(format!("{text:?} is longer than 292 years"))
+                    .help("that is the most an image can say")
+            })?;
         rest = &behind[unit_end..];
     }
     if text.is_empty() {
@@ -103,10 +106,10 @@ impl FromStr for ByteSize {
                 _ => invalid(),
             });
         };
-        number
-            .checked_mul(*factor)
-            .map(ByteSize)
-            .ok_or_else(|| ValueError::new(format!("size {text:?} does not fit into 64 bits")))
+        number.checked_mul(*factor).map(ByteSize).ok_or_else(|| {
+            ValueError::new(format!("size {text:?} does not fit into 64 bits"))
+                .help("write a smaller size")
+        })
     }
 }
 

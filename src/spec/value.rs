@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::oci::Reference;
+use crate::spec::arguments::nearest;
 use crate::spec::error::ValueError;
 
 /// The name of a stage, context, layer, cache, secret or agent: a letter, then up to 127 letters,
@@ -333,15 +334,15 @@ impl FromStr for Signal {
         {
             return Ok(Signal(text.to_owned()));
         }
-        let upper = text.to_ascii_uppercase();
-        let full = format!("SIG{}", upper.trim_start_matches("SIG"));
+        let full = format!("SIG{}", text.to_ascii_uppercase().trim_start_matches("SIG"));
         let error = ValueError::new(format!("{text:?} is no signal"));
-        Err(match SIGNALS.contains(&full.as_str()) {
-            true => error.help(format!("write {full}")),
-            false => {
-                error.help("write a name such as SIGTERM or SIGRTMIN+3, or a number from 1 to 64")
-            }
-        })
+        Err(
+            match nearest(&full, SIGNALS.into_iter()).filter(|_| text.len() > 2) {
+                Some(signal) => error.help(format!("write {signal}")),
+                None => error
+                    .help("write a name such as SIGTERM or SIGRTMIN+3, or a number from 1 to 64"),
+            },
+        )
     }
 }
 

@@ -443,6 +443,7 @@ fn explain(info: &str, line: &str) -> (String, Option<&'static str>) {
             Some("quote a text that begins with one of @ ` % | > & ! or a quote"),
         ),
         _ if info.contains("flow")
+            || info.contains("illegal placement")
             || info.contains("quoted")
             || info.contains("bracket")
             || info.contains("eof") =>

@@ -1,6 +1,6 @@
 //! Run-time settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::spec::config::{Config, HealthProbe, ProbeTest, UserAs};
 use crate::spec::decode::Decoder;
@@ -11,6 +11,9 @@ use crate::spec::error::ValueError;
 use crate::spec::source::Spanned;
 use crate::spec::value::Port;
 use crate::spec::yaml::{Entry, Node, Value};
+
+/// Every port once with each protocol.
+const MOST_PORTS: usize = 2 * 65_535;
 
 impl Decoder<'_> {
     /// The settings of a stage.
@@ -61,11 +64,20 @@ impl Decoder<'_> {
         let node = fields.value("expose");
         let items = node.and_then(|node| self.items(node, "expose", Brackets::Needed));
         let mut ports: Vec<Spanned<Port>> = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let (mut seen, mut expanded) = (BTreeSet::new(), 0);
         for item in items.unwrap_or_default() {
             let Some(range) = self.converted(item, "expose", Port::parse_range) else {
                 continue;
             };
+            expanded += range.value.len();
+            if expanded > MOST_PORTS {
+                self.refuse(
+                    item.span,
+                    ValueError::new("`expose` lists more ports than there are")
+                        .help("keep the ports that the program listens on"),
+                );
+                break;
+            }
             let new = range.value.into_iter().filter(|port| seen.insert(*port));
             ports.extend(new.map(|port| Spanned::new(port, range.span)));
         }
@@ -132,7 +144,9 @@ impl Decoder<'_> {
             }
             _ => {
                 let message = format!("`test` is a text or a list, not {}", kind_of(node));
-                let diagnostic = self.error(self.first_line(node.span), message);
+                let diagnostic = self
+                    .error(self.first_line(node.span), message)
+                    .help("write `test: COMMAND`, `test: [PROGRAM, ARGUMENT]` or `test: none`");
                 self.report(diagnostic);
                 return None;
             }

@@ -7,11 +7,13 @@ use crate::spec::source::{Span, Spanned};
 use crate::spec::yaml::{Entry, Node, Value};
 
 /// A map whose keys have been checked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Fields<'n> {
     pub(crate) shape: &'static Shape,
     pub(crate) span: Span,
     entries: &'n [Entry],
+    /// What was said about unknown keys: a key named there is not reported as missing.
+    advice: Vec<String>,
 }
 
 impl<'n> Fields<'n> {
@@ -42,43 +44,46 @@ impl Decoder<'_> {
     ) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             let message = format!("{} is a map, not {}", shape.what, kind_of(node));
-            let diagnostic = self.error(node.span, message).help(help);
+            let diagnostic = self.error(self.first_line(node.span), message).help(help);
             self.report(diagnostic);
             return None;
         };
+        let mut advice = Vec::new();
         for Entry { key, .. } in entries {
             let word = key.value.as_str();
             let in_step = shape.what.ends_with(" step") && STEP.contains(&word);
             if !shape.keys.contains(&word) && !in_step {
-                self.unknown_key(key, shape);
+                advice.push(self.unknown_key(key, shape));
             }
         }
         Some(Fields {
             shape,
             span: node.span,
             entries,
+            advice,
         })
     }
 
-    fn unknown_key(&mut self, key: &Spanned<String>, shape: &Shape) {
+    /// Reports a key that the shape lacks and returns the advice that was given.
+    fn unknown_key(&mut self, key: &Spanned<String>, shape: &Shape) -> String {
         let word = key.value.as_str();
         let lower = word.to_ascii_lowercase().replace('-', "_");
         let habit = |word: &str| shape.habits.iter().find(|(habit, _)| *habit == word);
         let keys = || shape.keys.iter().chain(in_step(shape)).copied();
-        let mut diagnostic = self.error(key.span, format!("{} has no key `{word}`", shape.what));
-        if word == "<<" {
-            diagnostic = diagnostic.help(
-                "maps are not merged; use an argument, or a common stage that others start `from`",
-            );
+        let advice = if word == "<<" {
+            "maps are not merged; repeat the keys, such as `from`, or start stages `from` a common one".to_owned()
         } else if let Some((_, advice)) = habit(word).or_else(|| habit(&lower)) {
-            diagnostic = diagnostic.help(*advice);
+            (*advice).to_owned()
         } else if let Some(near) = nearest(&lower, keys()) {
-            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+            format!("did you mean `{near}`?")
         } else {
-            let keys: Vec<&str> = keys().collect();
-            diagnostic = diagnostic.help(format!("its keys are {}", keys.join(", ")));
-        }
+            format!("its keys are {}", keys().collect::<Vec<_>>().join(", "))
+        };
+        let diagnostic = self
+            .error(key.span, format!("{} has no key `{word}`", shape.what))
+            .help(advice.clone());
         self.report(diagnostic);
+        advice
     }
 
     /// The value of a key that must be there.
@@ -89,7 +94,11 @@ impl Decoder<'_> {
         help: &str,
     ) -> Option<&'n Node> {
         let value = fields.value(key);
-        if value.is_none() {
+        let misspelt = || {
+            let named = format!("`{key}");
+            fields.key(key).is_none() && fields.advice.iter().any(|advice| advice.contains(&named))
+        };
+        if value.is_none() && !misspelt() {
             let diagnostic = match fields.key(key) {
                 Some(key) => self.error(key.span, format!("`{}` has no value", key.value)),
                 None => self.error(

@@ -4,7 +4,7 @@ use crate::spec::action::{Mount, SecretTarget, Sharing};
 use crate::spec::arguments::is_variable;
 use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::Fields;
-use crate::spec::decode::scalars::{Brackets, variable_name};
+use crate::spec::decode::scalars::variable_name;
 use crate::spec::decode::shapes::{self, MOUNT_HABITS, MOUNTS};
 use crate::spec::source::Spanned;
 use crate::spec::value::Name;
@@ -20,10 +20,9 @@ const SSH: &str = "write `{ssh: default}`";
 impl Decoder<'_> {
     /// The mounts of a `run` step.
     pub(crate) fn mounts(&mut self, fields: &Fields<'_>) -> Vec<Spanned<Mount>> {
-        let node = fields.value("mounts");
-        let items = node.and_then(|node| self.items(node, "mounts", Brackets::Needed));
+        let items = self.maps(fields, "mounts", "{cache: npm, target: /root/.npm}");
         let mount = |item: &Node| Some(Spanned::new(self.mount(item)?, item.span));
-        items.unwrap_or_default().iter().filter_map(mount).collect()
+        items.iter().filter_map(mount).collect()
     }
 
     fn mount(&mut self, node: &Node) -> Option<Mount> {

@@ -24,14 +24,14 @@ impl Decoder<'_> {
     pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
         let Value::Scalar(scalar) = &node.value else {
             let message = format!("`{what}` is a text, not {}", kind_of(node));
-            let mut diagnostic = self.error(self.first_line(node.span), message);
-            match node.value {
-                Value::Null => diagnostic = diagnostic.help("write \"\" for an empty text"),
+            let help = match node.value {
+                Value::Null => "write \"\" for an empty text",
                 Value::Map(_) if self.source.at(node.span).starts_with('{') => {
-                    diagnostic = diagnostic.help("quote a text that begins with `{`");
+                    "quote a text that begins with `{`"
                 }
-                _ => {}
-            }
+                _ => "write a single text",
+            };
+            let diagnostic = self.error(self.first_line(node.span), message).help(help);
             self.report(diagnostic);
             return None;
         };
@@ -153,15 +153,32 @@ impl Decoder<'_> {
             Value::Scalar(_) if brackets == Brackets::Optional => Some(std::slice::from_ref(node)),
             _ => {
                 let message = format!("`{what}` is a list, not {}", kind_of(node));
-                let mut diagnostic = self.error(self.first_line(node.span), message);
-                if let Value::Scalar(_) = node.value {
-                    let written = self.source.at(node.span);
-                    diagnostic = diagnostic.help(format!("write `{what}: [{written}]`"));
-                }
+                let help = match node.value {
+                    Value::Scalar(_) => format!("write `{what}: [{}]`", self.source.at(node.span)),
+                    _ => {
+                        "write the items between [ and ], or each in a line behind `- `".to_owned()
+                    }
+                };
+                let diagnostic = self.error(self.first_line(node.span), message).help(help);
                 self.report(diagnostic);
                 None
             }
         }
+    }
+
+    /// The items of a list of maps; absent means none.
+    pub(crate) fn maps<'n>(&mut self, fields: &Fields<'n>, key: &str, example: &str) -> &'n [Node] {
+        let Some(node) = fields.value(key) else {
+            return &[];
+        };
+        if let Value::List(items) = &node.value {
+            return items;
+        }
+        let message = format!("`{key}` is a list, not {}", kind_of(node));
+        let help = format!("begin each item with `- `, such as `- {example}`");
+        let diagnostic = self.error(self.first_line(node.span), message).help(help);
+        self.report(diagnostic);
+        &[]
     }
 
     /// The items of the list at `key`, each a value of its own; absent means none.

@@ -1,10 +1,9 @@
 //! Stages, users and groups.
 
 use crate::spec::decode::Decoder;
-use crate::spec::decode::fields::Fields;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::{CONFIG, GROUP, STAGE, USER};
-use crate::spec::model::{Group, Stage, User};
+use crate::spec::model::{NewGroup, NewUser, Stage};
 use crate::spec::source::Spanned;
 use crate::spec::value::{Name, account_id};
 use crate::spec::yaml::Node;
@@ -25,8 +24,13 @@ impl Decoder<'_> {
         let help = "name a stage, an image such as docker.io/library/alpine:3.20, or `scratch`";
         let from = self.needed(&fields, "from", help);
         let workdir = self.optional(&fields, "workdir");
-        let users = self.accounts(&fields, "users", Self::user);
-        let groups = self.accounts(&fields, "groups", Self::group);
+        let users = self.maps(&fields, "users", "{name: app, uid: 1000}");
+        let users = users.iter().filter_map(|user| self.user(user)).collect();
+        let groups = self.maps(&fields, "groups", "{name: app, gid: 1000}");
+        let groups = groups
+            .iter()
+            .filter_map(|group| self.group(group))
+            .collect();
         let steps = self.steps(&fields);
         let config = fields
             .value("config")
@@ -45,20 +49,7 @@ impl Decoder<'_> {
         })
     }
 
-    /// The list at `key`, each item read by `read`.
-    fn accounts<T>(
-        &mut self,
-        fields: &Fields<'_>,
-        key: &str,
-        read: impl Fn(&mut Self, &Node) -> Option<T>,
-    ) -> Vec<T> {
-        let node = fields.value(key);
-        let items = node.and_then(|node| self.items(node, key, Brackets::Needed));
-        let items = items.unwrap_or_default();
-        items.iter().filter_map(|item| read(self, item)).collect()
-    }
-
-    fn user(&mut self, node: &Node) -> Option<User> {
+    fn user(&mut self, node: &Node) -> Option<NewUser> {
         let help = "write `{name: app, uid: 1000}`";
         let fields = self.fields(node, &USER, help)?;
         let name = self.needed(&fields, "name", help);
@@ -69,7 +60,7 @@ impl Decoder<'_> {
         let home = self.optional(&fields, "home");
         let shell = self.optional(&fields, "shell");
         let groups = self.list(&fields, "groups", Brackets::Needed);
-        Some(User {
+        Some(NewUser {
             name: name?,
             uid: uid?,
             gid,
@@ -79,13 +70,13 @@ impl Decoder<'_> {
         })
     }
 
-    fn group(&mut self, node: &Node) -> Option<Group> {
+    fn group(&mut self, node: &Node) -> Option<NewGroup> {
         let help = "write `{name: app, gid: 1000}`";
         let fields = self.fields(node, &GROUP, help)?;
         let name = self.needed(&fields, "name", help);
         let gid = self.required(&fields, "gid", help);
         let gid = gid.and_then(|node| self.converted(node, "gid", account_id));
-        Some(Group {
+        Some(NewGroup {
             name: name?,
             gid: gid?,
         })

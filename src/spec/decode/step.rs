@@ -1,7 +1,7 @@
 //! Steps: one map each, whose first word says what is done.
 
 use crate::spec::action::{
-    Action, Add, Command, Content, Copy, Link, Mkdir, Network, Remove, Run, Step, Write,
+    Action, Add, Command, Copy, Link, Mkdir, Network, Remove, Run, Step, Write, WriteSource,
 };
 use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::{Fields, kind_of};
@@ -14,19 +14,7 @@ use crate::spec::yaml::{Entry, Node, Value};
 impl Decoder<'_> {
     /// The steps of a stage.
     pub(crate) fn steps(&mut self, fields: &Fields<'_>) -> Vec<Step> {
-        let Some(node) = fields.value("steps") else {
-            return Vec::new();
-        };
-        if let Value::Map(_) = node.value {
-            let diagnostic = self
-                .error(self.first_line(node.span), "`steps` is a list, not a map")
-                .help("begin each step with `- `, such as `- copy: .`");
-            self.report(diagnostic);
-            return Vec::new();
-        }
-        let items = self
-            .items(node, "steps", Brackets::Needed)
-            .unwrap_or_default();
+        let items = self.maps(fields, "steps", "copy: .");
         items.iter().filter_map(|item| self.step(item)).collect()
     }
 
@@ -176,7 +164,7 @@ impl Decoder<'_> {
     }
 
     /// `text` or `template`, but not both.
-    fn content(&mut self, fields: &Fields<'_>) -> Option<Content> {
+    fn content(&mut self, fields: &Fields<'_>) -> Option<WriteSource> {
         let from = self.optional(fields, "from");
         match (fields.value("text"), fields.value("template")) {
             (Some(text), None) => {
@@ -189,11 +177,11 @@ impl Decoder<'_> {
                         .help("remove `from`");
                     self.report(diagnostic);
                 }
-                self.text(text, "text").map(Content::Text)
+                self.text(text, "text").map(WriteSource::Text)
             }
             (None, Some(template)) => {
                 let path = self.parsed(template, "template")?;
-                Some(Content::Template { path, from })
+                Some(WriteSource::Template { path, from })
             }
             (Some(text), Some(template)) => {
                 let diagnostic = self
@@ -233,7 +221,7 @@ impl Decoder<'_> {
             self.converted(node, "target", |text| match text {
                 "" => Err(ValueError::new("a link to nothing cannot be made").help(help)),
                 text if text.contains('\0') => {
-                    Err(ValueError::new("the target holds a NUL character"))
+                    Err(ValueError::new("the target holds a NUL character").help("remove it"))
                 }
                 text => Ok(text.to_owned()),
             })
@@ -276,7 +264,10 @@ impl Decoder<'_> {
     }
 
     fn command(&mut self, node: &Node) -> Option<Spanned<Command>> {
-        let empty = "a command cannot be empty";
+        let empty = || {
+            ValueError::new("a command cannot be empty")
+                .help("write `run: COMMAND`, or remove the step")
+        };
         let command = match &node.value {
             Value::List(items) => {
                 let argv: Vec<_> = items
@@ -286,14 +277,14 @@ impl Decoder<'_> {
                 let argv: Vec<String> = argv.into_iter().map(|text| text.value).collect();
                 let said_nothing = argv.first().is_none_or(String::is_empty);
                 if argv.len() == items.len() && said_nothing {
-                    self.refuse(node.span, ValueError::new(empty));
+                    self.refuse(node.span, empty());
                 }
                 (argv.len() == items.len() && !said_nothing).then_some(Command::Argv(argv))?
             }
             _ => {
                 let text = self.text(node, "run")?.value;
                 if text.trim().is_empty() {
-                    self.refuse(node.span, ValueError::new(empty));
+                    self.refuse(node.span, empty());
                     return None;
                 }
                 Command::Shell(text)

@@ -20,60 +20,64 @@ use crate::spec::yaml::{Entry, Node, Value};
 /// So deep may arguments use each other.
 const MOST_ARG_DEPTH: usize = 64;
 
+const FORMAT: &str = "write `format: 1`, the version of the language";
+
 /// The spec that `root` describes.
 pub(crate) fn decode(
     mut decoder: Decoder<'_>,
     root: &Node,
     inputs: &ParseInputs<'_>,
 ) -> Result<BuildSpec, Diagnostics> {
-    let help = "begin with:\nformat: 1\nstages:\n  app:\n    from: scratch";
-    let Some(fields) = decoder.fields(root, &SPEC, help) else {
-        return Err(decoder.diagnostics);
-    };
-    if !decoder.format(&fields) {
-        // Another version may mean anything by its keys.
-        return Err(decoder.diagnostics);
-    }
-    decoder.arguments(&fields, inputs);
-    let spec = BuildSpec {
-        source: decoder.source.clone(),
-        format: Format::V1,
-        image: decoder.image(&fields),
-        tags: decoder.list(&fields, "tags", Brackets::Needed),
-        platforms: decoder.list::<Platform>(&fields, "platforms", Brackets::Needed),
-        target: decoder.optional(&fields, "target"),
-        contexts: decoder.contexts(&fields),
-        compression: decoder.optional(&fields, "compression"),
-        stages: decoder.stages(&fields),
-        args: Args::default(),
-    };
-    decoder.no_name_twice(&spec);
-    let args = decoder.args;
-    decoder.diagnostics.finish(BuildSpec { args, ..spec })
+    let spec = decoder.spec(root, inputs);
+    let spec = decoder.diagnostics.finish(spec)?;
+    Ok(spec.expect("whatever makes a spec unreadable has been reported"))
 }
 
 impl Decoder<'_> {
-    /// Whether this decoder understands the rest.
-    fn format(&mut self, fields: &Fields<'_>) -> bool {
-        let help = "write `format: 1`, the version of the language";
-        let Some(node) = self.required(fields, "format", help) else {
-            return true;
+    fn spec(&mut self, root: &Node, inputs: &ParseInputs<'_>) -> Option<BuildSpec> {
+        self.known_format(root)?;
+        let fields = self.fields(
+            root,
+            &SPEC,
+            "begin with:\nformat: 1\nstages:\n  app:\n    from: scratch",
+        )?;
+        self.required(&fields, "format", FORMAT);
+        self.arguments(&fields, inputs);
+        let spec = BuildSpec {
+            source: self.source.clone(),
+            format: Format::V1,
+            image: self.image(&fields),
+            tags: self.list(&fields, "tags", Brackets::Needed),
+            platforms: self.list::<Platform>(&fields, "platforms", Brackets::Needed),
+            target: self.optional(&fields, "target"),
+            contexts: self.contexts(&fields),
+            compression: self.optional(&fields, "compression"),
+            stages: self.stages(&fields),
+            args: self.args.clone(),
         };
-        match &node.value {
-            Value::Scalar(scalar) if scalar.text == "1" => true,
-            Value::Scalar(scalar) => {
-                let message = format!("format {:?} is unknown to this version", scalar.text);
-                let diagnostic = self.error(node.span, message).help(help);
-                self.report(diagnostic);
-                false
-            }
-            _ => {
-                let message = format!("`format` is a number, not {}", kind_of(node));
-                let diagnostic = self.error(node.span, message).help(help);
-                self.report(diagnostic);
-                false
-            }
-        }
+        self.no_name_twice(&spec);
+        Some(spec)
+    }
+
+    /// Stops at a format of another version, where any key may mean anything.
+    fn known_format(&mut self, root: &Node) -> Option<()> {
+        let Value::Map(entries) = &root.value else {
+            return Some(());
+        };
+        let Some(Entry { value: node, .. }) =
+            entries.iter().find(|entry| entry.key.value == "format")
+        else {
+            return Some(());
+        };
+        let message = match &node.value {
+            Value::Null => return Some(()),
+            Value::Scalar(scalar) if scalar.text == "1" => return Some(()),
+            Value::Scalar(scalar) => format!("format {:?} is unknown to this version", scalar.text),
+            _ => format!("`format` is a number, not {}", kind_of(node)),
+        };
+        let diagnostic = self.error(node.span, message).help(FORMAT);
+        self.report(diagnostic);
+        None
     }
 
     fn image(&mut self, fields: &Fields<'_>) -> Option<Spanned<Reference>> {
@@ -97,14 +101,15 @@ impl Decoder<'_> {
     }
 
     fn contexts(&mut self, fields: &Fields<'_>) -> Contexts {
-        let directory = |text: &str| match text {
-            "" => {
-                Err(ValueError::new("the path is empty")
-                    .help("write `.` for the folder of this file"))
-            }
-            text if text.contains('\0') => Err(ValueError::new("the path holds a NUL character")),
-            text => Ok(PathBuf::from(text)),
-        };
+        let directory =
+            |text: &str| match text {
+                "" => Err(ValueError::new("the path is empty")
+                    .help("write `.` for the folder of this file")),
+                text if text.contains('\0') => {
+                    Err(ValueError::new("the path holds a NUL character").help("remove it"))
+                }
+                text => Ok(PathBuf::from(text)),
+            };
         let main = fields
             .value("context")
             .and_then(|node| self.converted(node, "context", directory));
@@ -146,13 +151,11 @@ impl Decoder<'_> {
         else {
             return Vec::new();
         };
-        if entries.is_empty() {
-            if let Some(key) = fields.key("stages") {
-                let diagnostic = self
-                    .error(key.span, "a spec needs at least one stage")
-                    .help(help);
-                self.report(diagnostic);
-            }
+        if let (true, Some(key)) = (entries.is_empty(), fields.key("stages")) {
+            let diagnostic = self
+                .error(key.span, "a spec needs at least one stage")
+                .help(help);
+            self.report(diagnostic);
         }
         let mut stages = Vec::with_capacity(entries.len());
         for Entry { key, value } in entries {

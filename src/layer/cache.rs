@@ -1,0 +1,173 @@
+//! Layers that need not be written: found by their key, or made mostly of frames of the last one.
+
+use crate::layer::codec::Compression;
+use crate::layer::error::LayerError;
+use crate::layer::table::FrameTable;
+use crate::layer::writer::{ENCODER, Layer, Reuse, WriteOptions, write};
+use crate::oci::{DiffId, Digest};
+use crate::plan::key;
+use crate::store::{KeyRecord, Store};
+use crate::tree::Changeset;
+
+/// Whether records of earlier builds may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// They may.
+    Use,
+    /// Everything is made anew (`--no-cache`); what is made is recorded all the same.
+    Ignore,
+}
+
+/// A layer and how it came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provided {
+    /// The layer.
+    pub layer: Layer,
+    /// What was compressed for it; `None` if the store had it whole.
+    pub written: Option<Reuse>,
+}
+
+/// The layer of `changes`: from the store if it is there, otherwise written now.
+///
+/// `slot` names the place of the layer in its image, such as the spec, the stage and the step. It
+/// decides nothing but which earlier layer is looked at for frames: the bytes are the same with
+/// any slot.
+///
+/// # Errors
+/// Those of [`write()`].
+pub fn provide(
+    changes: &Changeset,
+    store: &Store,
+    slot: &[&str],
+    records: Records,
+    options: &WriteOptions<'_>,
+) -> Result<Provided, LayerError> {
+    let key = layer_key(&changes.digest()?, options.compression, options.epoch);
+    if records == Records::Use
+        && let Some(layer) = store
+            .record(&key)?
+            .and_then(|value| decode(&value, options.compression))
+        && store.contains_blob(&layer.digest)?
+    {
+        return Ok(Provided {
+            layer,
+            written: None,
+        });
+    }
+    let compression = options.compression.to_string();
+    let library = options.compression.library();
+    let slot = key::layer_slot(slot, ENCODER, &compression, library, options.epoch);
+    let earlier = match records {
+        Records::Use => earlier_table(store, &slot)?,
+        Records::Ignore => None,
+    };
+    let options = WriteOptions {
+        earlier: earlier.as_ref(),
+        ..*options
+    };
+    let (layer, table, reuse) = write(changes, store, &options)?;
+    store.put_record(&key::frame_table(&layer.digest), &table.encode())?;
+    store.put_record(&slot, layer.digest.raw())?;
+    store.put_record(&key, &encode(&layer))?;
+    Ok(Provided {
+        layer,
+        written: Some(reuse),
+    })
+}
+
+fn layer_key(changeset: &Digest, compression: Compression, epoch: u64) -> KeyRecord {
+    let library = compression.library();
+    key::layer(changeset, ENCODER, &compression.to_string(), library, epoch)
+}
+
+fn earlier_table(store: &Store, slot: &KeyRecord) -> Result<Option<FrameTable>, LayerError> {
+    let Some(blob) = store
+        .record(slot)?
+        .and_then(|value| Some(Digest::from_raw(value.try_into().ok()?)))
+    else {
+        return Ok(None);
+    };
+    let table = store.record(&key::frame_table(&blob))?;
+    Ok(table
+        .and_then(|bytes| FrameTable::decode(&bytes))
+        .filter(|table| table.blob == blob))
+}
+
+fn encode(layer: &Layer) -> Vec<u8> {
+    let mut value = Vec::with_capacity(80);
+    value.extend_from_slice(layer.digest.raw());
+    value.extend_from_slice(&layer.size.to_le_bytes());
+    value.extend_from_slice(layer.diff_id.0.raw());
+    value.extend_from_slice(&layer.uncompressed_size.to_le_bytes());
+    value
+}
+
+fn decode(value: &[u8], compression: Compression) -> Option<Layer> {
+    let (digest, value) = value.split_first_chunk::<32>()?;
+    let (size, value) = value.split_first_chunk::<8>()?;
+    let (diff_id, value) = value.split_first_chunk::<32>()?;
+    let uncompressed_size = u64::from_le_bytes(value.try_into().ok()?);
+    Some(Layer {
+        digest: Digest::from_raw(*digest),
+        size: u64::from_le_bytes(*size),
+        diff_id: DiffId(Digest::from_raw(*diff_id)),
+        uncompressed_size,
+        codec: compression.codec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Entry, LayerPath};
+    use std::num::NonZeroUsize;
+
+    fn options(epoch: u64) -> WriteOptions<'static> {
+        let threads = NonZeroUsize::MIN;
+        WriteOptions {
+            compression: Compression::GZIP,
+            epoch,
+            earlier: None,
+            threads,
+            progress: &|_| {},
+        }
+    }
+
+    fn one_file(text: &str) -> Changeset {
+        let mut changes = Changeset::new();
+        changes.put(LayerPath::parse(b"f").unwrap(), Entry::file(text, 0o644));
+        changes
+    }
+
+    #[test]
+    fn the_second_time_nothing_is_written() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(scratch.path()).unwrap();
+        let provided = |text: &str, records, epoch| {
+            provide(&one_file(text), &store, &["s"], records, &options(epoch)).unwrap()
+        };
+        let first = provided("x", Records::Use, 0);
+        assert!(first.written.is_some());
+        assert_eq!(
+            provided("x", Records::Use, 0),
+            Provided {
+                written: None,
+                ..first.clone()
+            }
+        );
+        assert_eq!(provided("x", Records::Ignore, 0), first);
+        assert_ne!(provided("y", Records::Use, 0).layer, first.layer);
+        assert_ne!(provided("x", Records::Use, 1).layer, first.layer);
+    }
+
+    #[test]
+    fn a_record_without_its_blob_is_no_hit() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(scratch.path()).unwrap();
+        let provided =
+            || provide(&one_file("x"), &store, &["s"], Records::Use, &options(0)).unwrap();
+        let first = provided();
+        std::fs::remove_file(store.blob_path(&first.layer.digest)).unwrap();
+        assert_eq!(provided(), first);
+    }
+}

@@ -1,0 +1,335 @@
+//! A layer of someone else becomes a changeset: read once, verified, and kept as a listing.
+//!
+//! The contents stay in the blob; a changeset of an indexed layer says where in the uncompressed
+//! stream each of them lies. Only files that every build looks at (`/etc/passwd`, `/etc/group`) are
+//! kept in the listing itself.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use crate::layer::codec::decoder;
+use crate::layer::error::LayerError;
+use crate::layer::header::{OPAQUE_NAME, WHITEOUT_PREFIX};
+use crate::layer::reader::{Limits, TarEntry, TarKind, TarReader};
+use crate::oci::{Codec, DiffId, Digest, HashingReader};
+use crate::plan::key;
+use crate::store::Store;
+use crate::tree::{
+    BlobRange, Change, Changeset, Content, Detail, Entry, File, Inline, Inode, LayerPath, Node,
+    Xattrs,
+};
+
+/// What a layer of a base image holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexedLayer {
+    /// Its changes, contents located in the uncompressed blob.
+    pub changes: Changeset,
+    /// Size of the uncompressed tar stream in bytes.
+    pub uncompressed_size: u64,
+}
+
+/// A layer blob of the store with what its image says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// How it is compressed.
+    pub codec: Codec,
+    /// What it uncompresses to.
+    pub diff_id: DiffId,
+}
+
+/// The version of everything here that decides what an index says.
+pub const READER: u32 = 1;
+
+/// Files whose bytes are kept in the index, because names of owners are looked up in them.
+const KEPT: [&[u8]; 3] = [b"etc/passwd", b"etc/group", b"etc/shadow"];
+const KEPT_SIZE: u64 = 1 << 20;
+
+/// What the layer holds, from the store's index or by reading it to the end once. `space` numbers
+/// its inodes and must differ between the layers of one image.
+///
+/// # Errors
+/// A blob that is missing, damaged, or does not uncompress to its diff_id; an archive that is
+/// malformed, names paths with `..`, or asks for more than `limits` allow.
+pub fn index(
+    store: &Store,
+    layer: &LayerBlob,
+    limits: Limits,
+    space: u64,
+) -> Result<IndexedLayer, LayerError> {
+    let key = key::layer_index(&layer.digest, &layer.diff_id, READER);
+    if let Some(record) = store.record(&key)?
+        && let Some((size, listing)) = record.split_first_chunk::<8>()
+        && let Ok(changes) = Changeset::read_listing(listing, space)
+    {
+        return Ok(IndexedLayer {
+            changes,
+            uncompressed_size: u64::from_le_bytes(*size),
+        });
+    }
+    let indexed = read(store, layer, limits, space)?;
+    let mut record = indexed.uncompressed_size.to_le_bytes().to_vec();
+    indexed
+        .changes
+        .write_listing(Detail::Located, &mut record)?;
+    store.put_record(&key, &record)?;
+    Ok(indexed)
+}
+
+/// Makes sure that the uncompressed layer is in the store, where contents are read from.
+///
+/// # Errors
+/// As [`index`], and a full disk.
+pub fn unpack(store: &Store, layer: &LayerBlob, limits: Limits) -> Result<(), LayerError> {
+    if store.contains_blob(&layer.diff_id.0)? {
+        return Ok(());
+    }
+    let stream = open(store, layer, limits)?;
+    Ok(store.import_blob(&layer.diff_id.0, None, stream)?)
+}
+
+fn open(store: &Store, layer: &LayerBlob, limits: Limits) -> Result<impl Read + use<>, LayerError> {
+    let broken = |source| LayerError::Blob {
+        digest: layer.digest,
+        source,
+    };
+    let blob = store
+        .open_blob(&layer.digest)?
+        .ok_or_else(|| broken(io::ErrorKind::NotFound.into()))?;
+    let stream = decoder(layer.codec, BufReader::with_capacity(1 << 17, blob)).map_err(broken)?;
+    let most = (layer.size.saturating_mul(limits.expansion))
+        .max(1 << 30)
+        .min(limits.uncompressed);
+    Ok(Bounded { stream, left: most })
+}
+
+fn read(
+    store: &Store,
+    layer: &LayerBlob,
+    limits: Limits,
+    space: u64,
+) -> Result<IndexedLayer, LayerError> {
+    let stream = HashingReader::new(open(store, layer, limits)?);
+    let mut tar = TarReader::new(BufReader::with_capacity(1 << 17, stream), limits);
+    let mut changes = Gathered::new(layer, space);
+    while let Some(entry) = tar.next_entry()? {
+        changes.take(&entry, &mut tar)?;
+    }
+    tar.drain()?;
+    let (_, digest, uncompressed_size) = tar.into_inner().into_inner().finish();
+    if digest != layer.diff_id.0 {
+        return Err(LayerError::WrongDiffId {
+            expected: layer.diff_id,
+            found: DiffId(digest),
+        });
+    }
+    Ok(IndexedLayer {
+        changes: changes.finish(),
+        uncompressed_size,
+    })
+}
+
+/// Ends with an error, not silently, when a blob uncompresses to more than it may.
+struct Bounded<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            io::Error::other("it expands to many times its size, which no honest layer does")
+        })?;
+        Ok(count)
+    }
+}
+
+/// The entries so far.
+struct Gathered<'a> {
+    layer: &'a LayerBlob,
+    space: u64,
+    files: u64,
+    changes: Changeset,
+    whiteouts: BTreeSet<LayerPath>,
+    opaque: BTreeSet<LayerPath>,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(layer: &'a LayerBlob, space: u64) -> Gathered<'a> {
+        Gathered {
+            layer,
+            space,
+            files: 0,
+            changes: Changeset::new(),
+            whiteouts: BTreeSet::new(),
+            opaque: BTreeSet::new(),
+        }
+    }
+
+    fn take<R: Read>(
+        &mut self,
+        entry: &TarEntry,
+        tar: &mut TarReader<R>,
+    ) -> Result<(), LayerError> {
+        let malformed = |problem: String| LayerError::Malformed {
+            entry: format!(
+                "{:?}",
+                String::from_utf8_lossy(&entry.name[..entry.name.len().min(200)])
+            ),
+            offset: entry.header_offset,
+            problem,
+        };
+        let path = LayerPath::parse(&entry.name).map_err(|error| malformed(error.to_string()))?;
+        let directory = path.parent().unwrap_or_default();
+        match path
+            .name()
+            .and_then(|name| name.strip_prefix(WHITEOUT_PREFIX))
+        {
+            _ if path.name() == Some(OPAQUE_NAME) => {
+                self.opaque.insert(directory);
+                return Ok(());
+            }
+            // Notes of AUFS that no one else reads.
+            Some(name) if name.starts_with(WHITEOUT_PREFIX) => return Ok(()),
+            Some(b"" | b"." | b"..") => {
+                return Err(malformed("it is a whiteout of nothing".to_owned()));
+            }
+            Some(name) => {
+                let hidden = directory
+                    .join(name)
+                    .map_err(|error| malformed(error.to_string()))?;
+                self.whiteouts.insert(hidden);
+                return Ok(());
+            }
+            None => {}
+        }
+        if let TarKind::HardLink(target) = &entry.kind {
+            let target = LayerPath::parse(target).map_err(|error| malformed(error.to_string()))?;
+            let first = self
+                .changes
+                .entry(&target)
+                .filter(|first| !first.is_directory())
+                .cloned();
+            let first = first.ok_or_else(|| {
+                malformed(format!(
+                    "it is a hard link to {target}, which is not in the layer before it"
+                ))
+            })?;
+            self.changes.put(path, first);
+            return Ok(());
+        }
+        let node = self.node(&path, entry, tar)?;
+        if path.is_root() && node != Node::Directory {
+            return Err(malformed("the root can only be a directory".to_owned()));
+        }
+        let mode = if matches!(node, Node::Symlink(_)) {
+            0o777
+        } else {
+            entry.mode
+        };
+        let xattrs = entry
+            .xattrs
+            .iter()
+            .filter(|(name, _)| belongs_to_image(name))
+            .cloned()
+            .collect::<Xattrs>();
+        self.changes.put(
+            path,
+            Entry {
+                node,
+                mode,
+                uid: entry.uid,
+                gid: entry.gid,
+                mtime: entry.mtime,
+                xattrs,
+            },
+        );
+        Ok(())
+    }
+
+    fn node<R: Read>(
+        &mut self,
+        path: &LayerPath,
+        entry: &TarEntry,
+        tar: &mut TarReader<R>,
+    ) -> Result<Node, LayerError> {
+        Ok(match &entry.kind {
+            TarKind::Directory => Node::Directory,
+            TarKind::Symlink(target) => Node::Symlink(target.as_slice().into()),
+            TarKind::CharDevice(major, minor) => Node::CharDevice(*major, *minor),
+            TarKind::BlockDevice(major, minor) => Node::BlockDevice(*major, *minor),
+            TarKind::Fifo => Node::Fifo,
+            TarKind::File | TarKind::HardLink(_) => {
+                self.files += 1;
+                let inode = Some(Inode {
+                    space: self.space,
+                    number: self.files,
+                });
+                Node::File(File {
+                    content: self.content(path, entry, tar)?,
+                    inode,
+                })
+            }
+        })
+    }
+
+    fn content<R: Read>(
+        &self,
+        path: &LayerPath,
+        entry: &TarEntry,
+        tar: &mut TarReader<R>,
+    ) -> Result<Content, LayerError> {
+        let truncated = |source| LayerError::Blob {
+            digest: self.layer.digest,
+            source,
+        };
+        if KEPT.contains(&path.as_bytes()) && entry.size <= KEPT_SIZE {
+            let mut bytes = Vec::new();
+            tar.content().read_to_end(&mut bytes).map_err(truncated)?;
+            return Ok(Content::Inline(Arc::new(Inline::new(bytes))));
+        }
+        let mut content = HashingReader::new(tar.content());
+        io::copy(&mut content, &mut io::sink()).map_err(truncated)?;
+        let (_, digest, size) = content.finish();
+        Ok(Content::Blob(BlobRange {
+            blob: self.layer.diff_id.0,
+            offset: entry.content_offset,
+            size,
+            digest,
+        }))
+    }
+
+    /// Whiteouts hide what lower layers have and nothing of their own layer, wherever in the
+    /// archive they stand, so they are judged last. OCI image spec, `layer.md`, "Whiteouts".
+    fn finish(mut self) -> Changeset {
+        for path in self.whiteouts {
+            match self.changes.change(&path) {
+                Some(Change::Put(entry)) if !entry.is_directory() => {}
+                Some(_) => self.changes.hide_contents(path),
+                None if self.changes.below(&path).next().is_some() => {
+                    self.changes.hide_contents(path)
+                }
+                None => self.changes.remove(path),
+            }
+        }
+        for path in self.opaque {
+            self.changes.hide_contents(path);
+        }
+        self.changes
+    }
+}
+
+/// Attributes of the machine that made a layer (labels of SELinux, notes of overlay) are left out
+/// of what steps see; the layer itself stays as it is.
+fn belongs_to_image(name: &[u8]) -> bool {
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+}
+
+#[cfg(test)]
+mod tests;

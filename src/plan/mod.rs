@@ -1,0 +1,3 @@
+//! Room 2: spec → plan.
+
+pub mod key;

@@ -1,0 +1,45 @@
+//! Who may use the store: builds share it, cleaning wants it alone.
+//!
+//! The lock is `flock` on one file. It ends with the process however that ends, so nothing stale
+//! is ever left behind.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::store::error::StoreError;
+
+/// A held lock; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until no one has the store alone.
+    pub(crate) fn shared(root: &Path) -> Result<Lock, StoreError> {
+        let path = root.join("lock");
+        let file = open(&path)?;
+        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared))
+            .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Does not wait: a build may take long, and the user can decide.
+    pub(crate) fn exclusive(root: &Path) -> Result<Lock, StoreError> {
+        let path = root.join("lock");
+        let file = open(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy(root.to_owned())),
+            Err(error) => Err(StoreError::io("lock", &path)(error.into())),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    options.open(path).map_err(StoreError::io("open", path))
+}

@@ -1,0 +1,39 @@
+//! The cellar: blobs, records and the file index, in plain files.
+//!
+//! Comes in: bytes with their digest, and records under typed keys. Goes out: the same bytes, or
+//! nothing: what is damaged, torn or of another version counts as absent. This room decides
+//! nothing about images; it never runs a program and never touches a path outside its root but the
+//! files of contexts that it is asked to read.
+//!
+//! ```text
+//! ROOT/oci-layout, index.json     so that other tools can read the blobs
+//! ROOT/blobs/sha256/HEX           blobs, named by their digest
+//! ROOT/records/KIND/HH/HEX        records, named by the digest of their key
+//! ROOT/index/HEX                  file indexes, one a context
+//! ROOT/lock                       shared by builds, exclusive for gc and clear
+//! ROOT/tmp/                       files that have no name yet
+//! ```
+//!
+//! **Whole or absent.** Every file is written under a temporary name and renamed when it is
+//! complete, so a process that is killed at any instant, a full disk, or two builds of the same
+//! thing leave whole files only. Blobs and records are handed to the disk before they get their
+//! name (`fdatasync`), so a power cut cannot leave an empty file under a good name. Records and
+//! indexes carry a checksum besides; a blob's length is checked when it is opened through a
+//! record that knows it.
+//!
+//! `design.md`, section 4. OCI image spec, `image-layout.md`.
+
+mod blobs;
+mod content;
+mod error;
+mod gc;
+mod index;
+mod lock;
+mod record;
+
+pub use blobs::{BlobWriter, Store};
+pub use content::{ContentError, ContentFile};
+pub use error::StoreError;
+pub use gc::{GcPolicy, GcReport, Item, ItemKind, Usage};
+pub use index::{FileIndex, IndexBuilder, Known};
+pub use record::{KeyRecord, Value};

@@ -1,0 +1,19 @@
+//! What the tests stand on: a sandbox, trees written as text, listings, images made by hand, and
+//! foreign tools.
+//!
+//! Nothing here uses the library under test: images are written and read by independent code (the
+//! `tar` crate, `serde_json`, plain bytes), so that a mistake of ours cannot agree with itself.
+
+pub(crate) mod busybox;
+pub(crate) mod file_set;
+pub(crate) mod hostile;
+pub(crate) mod image_fixture;
+pub(crate) mod image_reader;
+pub(crate) mod listing;
+pub(crate) mod nasty;
+pub(crate) mod peers;
+pub(crate) mod process;
+pub(crate) mod raw_tar;
+pub(crate) mod sandbox;
+pub(crate) mod source;
+pub(crate) mod tree_text;

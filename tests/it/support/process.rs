@@ -1,0 +1,99 @@
+//! Running a program to its end: exit code and both outputs, with a time limit.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long any program of a test may take, before the test fails instead of hanging.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a program that has ended left behind.
+#[derive(Clone)]
+pub(crate) struct Ran {
+    command: String,
+    /// The exit code; 128 + signal for a program that was killed, as shells say it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.command, self.golden())
+    }
+}
+
+impl Ran {
+    /// The same, after checking that the program succeeded.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Ran {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    /// The same, after checking that the program ended with `code`.
+    #[track_caller]
+    pub(crate) fn fails_with(self, code: i32) -> Ran {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Exit code, stdout and stderr as one text, for a golden.
+    pub(crate) fn golden(&self) -> String {
+        format!(
+            "exit: {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+/// Runs `command` with an empty stdin and waits for it.
+///
+/// The outputs go through files, not pipes: a process that a foreign tool leaves behind may keep
+/// a pipe open for ever.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let text = format!("{command:?}");
+    let (mut out, mut err) = (scratch_file(), scratch_file());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().expect("duplicate the output file"))
+        .stderr(err.try_clone().expect("duplicate the output file"))
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|cause| panic!("failed to start {text}: {cause}"));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("wait for a child") {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().expect("kill a child");
+            child.wait().expect("wait for a killed child");
+            let so_far = read_all(&mut out) + &read_all(&mut err);
+            panic!("{text} was still running after {LIMIT:?}; it said:\n{so_far}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let killed = status.signal().unwrap_or(0);
+    Ran {
+        command: text,
+        code: status.code().unwrap_or(128 + killed),
+        stdout: read_all(&mut out),
+        stderr: read_all(&mut err),
+    }
+}
+
+fn scratch_file() -> File {
+    tempfile::tempfile().expect("create a temporary file")
+}
+
+fn read_all(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().expect("rewind an output");
+    file.read_to_end(&mut bytes).expect("read an output");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
