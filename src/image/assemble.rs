@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::image::error::ImageError;
+use crate::layer::Layer;
 use crate::oci::{
     Codec, Descriptor, DiffId, Digest, DocumentFormat, ImageConfig, Index, Manifest, MediaType,
     Platform, json,
@@ -29,6 +30,12 @@ impl ImageLayer {
             descriptor,
             diff_id,
         }
+    }
+}
+
+impl From<&Layer> for ImageLayer {
+    fn from(layer: &Layer) -> ImageLayer {
+        ImageLayer::new(layer.digest, layer.size, layer.codec, layer.diff_id)
     }
 }
 

@@ -22,5 +22,5 @@ pub use error::{ImageError, UserError};
 pub(crate) use tar::{Advance, TarEntry, TarError, TarKind, TarWalk};
 pub use time::rfc3339;
 pub use user::{ResolvedUser, resolve_user};
+pub(crate) use validate::sniffed;
 pub use validate::{Rule, Violation, validate};
-pub(crate) use validate::{decoder, sniffed};

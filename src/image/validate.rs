@@ -21,7 +21,7 @@ use crate::oci::{
     BlobSource, Descriptor, DiffId, Digest, DocumentFormat, HashingReader, MediaType, Platform,
 };
 
-pub(crate) use codec::{decoder, sniffed};
+pub(crate) use codec::sniffed;
 pub use rule::{Rule, Violation};
 
 /// Larger documents are refused by registries and readers.

@@ -14,7 +14,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::image::{Advance, TarEntry, TarError, TarKind, TarWalk, decoder, sniffed};
+use crate::image::{Advance, TarEntry, TarError, TarKind, TarWalk, sniffed};
+use crate::layer::decoder;
 use crate::oci::{BlobReader, BlobSource, Codec, Digest};
 use crate::transport::disk::{self, at};
 use crate::transport::error::TransportError;

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{ImageLayer, decoder, sniffed};
+use crate::image::{ImageLayer, sniffed};
+use crate::layer::decoder;
 use crate::oci::{
     BlobSink, Codec, Descriptor, DiffId, Digest, HashingReader, ImageConfig, MediaType, Platform,
 };

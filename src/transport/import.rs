@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::image::ImageLayer;
-use crate::oci::{BlobSink, Descriptor, Digest, ImageConfig, Platform, VerifyingReader};
+use crate::oci::{BlobSink, Descriptor, Digest, ImageConfig, Platform};
 use crate::spec::ImageSource;
 use crate::transport::archive::Archive;
 use crate::transport::docker_archive;
@@ -108,12 +108,11 @@ fn import_layer(
         return Ok(());
     }
     let blob = files.open(&digest).map_err(failed)?;
-    let blob = blob.ok_or_else(|| TransportError::Missing {
+    let mut blob = blob.ok_or_else(|| TransportError::Missing {
         path: files.path().to_owned(),
         what: format!("layer {digest}"),
     })?;
-    sink.put(&digest, size, &mut VerifyingReader::new(blob, layer))
-        .map_err(failed)
+    sink.put(&digest, size, &mut blob).map_err(failed)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 
 use crate::image::tar::{TarEnd, TarEntry, TarError, TarKind, TarWalk};
-use crate::image::validate::codec::{decoder, sniffed};
+use crate::image::validate::codec::sniffed;
 use crate::image::validate::judge_bytes;
 use crate::image::validate::rule::{Rule, Violations};
+use crate::layer::decoder;
 use crate::oci::{BlobReader, Codec, Descriptor, DiffId, HashingReader};
 
 /// More names than any image has; the names of one layer are held in memory.
