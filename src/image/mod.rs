@@ -7,6 +7,7 @@
 //! This room never reads or writes a file, never sees an unfinished layer and changes no byte of a
 //! base's. OCI image spec: `config.md`, `manifest.md`, `image-index.md`.
 
+mod advice;
 mod assemble;
 mod config;
 mod error;
@@ -16,6 +17,7 @@ mod time;
 mod user;
 mod validate;
 
+pub use advice::loader_notes;
 pub use assemble::{Document, Image, ImageLayer, ImageSet, assemble};
 pub use config::{BuiltConfig, ConfigInputs, NewLayer, config};
 pub use error::{ImageError, UserError};

@@ -142,7 +142,7 @@ impl ArchivePlan {
         if self.is_at(&target, bytes, blobs)? {
             return Ok(receipt(Written::Unchanged));
         }
-        let file = disk::temporary_in(&directory)?;
+        let file = disk::temporary_for(&target, &directory)?;
         let written = self.emit(BufWriter::with_capacity(1 << 17, file), blobs, path)?;
         let file = written
             .into_inner()

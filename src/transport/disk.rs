@@ -2,15 +2,15 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::oci::Digest;
 use crate::transport::error::TransportError;
 
-/// How the names of our temporary files begin. Whoever holds the lock of a directory may remove
-/// those that a killed process left in it.
+/// How the names of our temporary files begin.
 pub(crate) const TEMPORARY: &str = ".boxwright-tmp-";
 
 /// Adds the path to an error.
@@ -71,9 +71,13 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// A new file in `directory`, under a name of its own until [`persist`] gives it the final one.
 pub(crate) fn temporary_in(directory: &Path) -> Result<NamedTempFile, TransportError> {
+    named_temporary(TEMPORARY, directory)
+}
+
+fn named_temporary(prefix: &str, directory: &Path) -> Result<NamedTempFile, TransportError> {
     // The umask applies, as for any file that a program creates.
     tempfile::Builder::new()
-        .prefix(TEMPORARY)
+        .prefix(prefix)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)
         .map_err(at("create a file in", directory))
@@ -94,11 +98,50 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), TransportError> {
         .map_err(at("write", directory))
 }
 
-/// Removes what killed processes left. Only for who holds the lock of the directory.
-pub(crate) fn remove_temporary(directory: &Path) -> io::Result<()> {
+/// A new file that will replace `target` in `directory`. What killed processes left of earlier
+/// attempts at the same target is removed.
+///
+/// The file is locked for as long as its writer lives, which tells it from one that was left.
+pub(crate) fn temporary_for(
+    target: &Path,
+    directory: &Path,
+) -> Result<NamedTempFile, TransportError> {
+    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
+    let prefix = format!("{TEMPORARY}{}-", Digest::of(name).short());
+    remove_stale(directory, &prefix).map_err(at("clear", directory))?;
+    loop {
+        let file = named_temporary(&prefix, directory)?;
+        file.as_file().lock().map_err(at("lock", file.path()))?;
+        // Before it was locked, another writer may have taken it for one that was left.
+        let links = file
+            .as_file()
+            .metadata()
+            .map_err(at("read", file.path()))?
+            .nlink();
+        if links > 0 {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the temporary files whose writers are gone. Those of a layout are not locked one by
+/// one, so only who holds the lock of its directory may clear that.
+pub(crate) fn remove_stale(directory: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if is_temporary(&entry.file_name()) {
+        if !entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(prefix.as_bytes())
+        {
+            continue;
+        }
+        let file = match open_regular(&entry.path()) {
+            Ok(Some(file)) => file,
+            // It was finished in this moment, or it is none of ours.
+            Ok(None) | Err(_) => continue,
+        };
+        if file.try_lock().is_ok() {
             fs::remove_file(entry.path())?;
         }
     }
@@ -133,4 +176,50 @@ pub(crate) fn target_file(path: &Path) -> Result<(PathBuf, PathBuf), TransportEr
         _ => PathBuf::from("."),
     };
     Ok((path, directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("app.tar");
+        let living = temporary_for(&target, folder.path()).unwrap();
+        let (_, stale) = temporary_for(&target, folder.path())
+            .unwrap()
+            .keep()
+            .unwrap();
+        fs::write(folder.path().join("mine"), "").unwrap();
+        let next = temporary_for(&target, folder.path()).unwrap();
+        assert!(living.path().exists() && next.path().exists());
+        assert!(!stale.exists());
+        persist(living, &target).unwrap();
+        persist(next, &target).unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["app.tar", "mine"]);
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_not_too_much_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "12345").unwrap();
+        assert_eq!(read_small(&file, 5).unwrap().unwrap(), b"12345");
+        assert!(read_small(&file, 4).is_err());
+        assert!(
+            read_small(&folder.path().join("none"), 4)
+                .unwrap()
+                .is_none()
+        );
+        assert!(open_regular(&file.join("below a file")).unwrap().is_none());
+        for place in [folder.path(), "/dev/zero".as_ref()] {
+            assert!(open_regular(place).is_err());
+        }
+    }
 }

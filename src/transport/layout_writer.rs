@@ -69,7 +69,7 @@ fn prepare(dir: &Path) -> Result<Option<Index>, TransportError> {
     if let Some(marker) =
         disk::read_small(&dir.join("oci-layout"), layout::MOST_DOCUMENT).map_err(at("read", dir))?
     {
-        disk::remove_temporary(dir).map_err(at("clear", dir))?;
+        disk::remove_stale(dir, disk::TEMPORARY).map_err(at("clear", dir))?;
         let index = dir.join("index.json");
         // A layout whose first writer was killed has no index yet.
         if disk::open_regular(&index)
@@ -95,7 +95,7 @@ fn prepare(dir: &Path) -> Result<Option<Index>, TransportError> {
             ));
         }
     }
-    disk::remove_temporary(dir).map_err(at("clear", dir))?;
+    disk::remove_stale(dir, disk::TEMPORARY).map_err(at("clear", dir))?;
     put_file(dir, "oci-layout", &json::to_vec(&OciLayout::default()))?;
     Ok(None)
 }
@@ -133,7 +133,7 @@ fn put_entry(index: &mut Option<Index>, entry: Descriptor) {
 fn put_blobs(dir: &Path, images: &ImageSet, blobs: &dyn BlobSource) -> Result<u64, TransportError> {
     let folder = dir.join("blobs/sha256");
     fs::create_dir_all(&folder).map_err(at("create", &folder))?;
-    disk::remove_temporary(&folder).map_err(at("clear", &folder))?;
+    disk::remove_stale(&folder, disk::TEMPORARY).map_err(at("clear", &folder))?;
     let layout = LayoutDir::new(dir);
     let mut seen = BTreeSet::new();
     let mut bytes = 0;

@@ -1,7 +1,7 @@
 //! Room 7: image ↔ the world.
 //!
 //! Comes in: an [`crate::image::ImageSet`] and an [`Output`], or the source of a base image. Goes
-//! out: a layout or an archive under its final name, complete or not at all ([`write`]); or a
+//! out: a layout or an archive under its final name, complete or not at all ([`write()`]); or a
 //! [`BaseImage`] whose layers are in the store ([`import_base`]).
 //!
 //! What is read is believed only after its size and digest were checked. Names inside an archive
@@ -9,7 +9,7 @@
 //! whole, and nothing of another image in a layout is touched. Registries come later.
 //!
 //! OCI image spec, `image-layout.md`; Docker image spec v1.2, "Combined Image JSON + Filesystem
-//! Changeset Format"; what loaders demand beyond them is in [`archive_writer`]'s header.
+//! Changeset Format"; what loaders demand beyond them stands in `archive_writer`.
 
 mod archive;
 mod archive_writer;

@@ -1,3 +1,5 @@
+//! Documents before an independent reader; what cannot be an image.
+
 use super::*;
 use crate::oci::{History, RootFs, RuntimeConfig};
 

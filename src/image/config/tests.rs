@@ -1,3 +1,5 @@
+//! Inheritance, setting by setting.
+
 use serde_json::json;
 
 use super::*;

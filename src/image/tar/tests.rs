@@ -1,3 +1,5 @@
+//! The walk before other writers' tars, damaged ones, and random bytes.
+
 use proptest::prelude::*;
 
 use super::*;

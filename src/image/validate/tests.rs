@@ -1,3 +1,5 @@
+//! A good image, and for every rule changes that break it and no other.
+
 use std::io::Write;
 
 use serde_json::json;

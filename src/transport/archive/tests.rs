@@ -1,3 +1,5 @@
+//! Files found by name; links that lead out; what is no archive.
+
 use std::fs;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What each loader wants, and what a failed or repeated write leaves.
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

@@ -1,3 +1,5 @@
+//! Round trips, and layouts and archives with one thing wrong.
+
 use std::fs;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Other images in a layout, killed writers, writers at the same time.
+
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
