@@ -8,7 +8,7 @@ use boxwright::image::{
     ConfigInputs, ImageLayer, ImageSet, NewLayer, Violation, assemble, config, validate,
 };
 use boxwright::layer::{Compression, WriteOptions};
-use boxwright::oci::{Codec, DocumentFormat, Platform};
+use boxwright::oci::{Codec, DocumentFormat, ImageConfig, Platform};
 use boxwright::spec::{Config, HealthProbe, ProbeTest, Span, Spanned};
 use boxwright::store::Store;
 use boxwright::transport::{
@@ -219,6 +219,46 @@ fn skopeo_carries_what_we_write_unchanged() {
         let config: serde_json::Value =
             serde_json::from_slice(images.images()[0].config().bytes()).expect("JSON");
         assert_eq!(skopeo.config(&remote)["rootfs"], config["rootfs"]);
+    }
+}
+
+/// Two platforms under a nested index, and two names: everyone finds this machine's image, docker
+/// finds both names, podman and ctr the first.
+#[test]
+fn several_platforms_and_names_in_one_archive() {
+    let (base, podman) = (peer!(busybox::base()), peer!(Podman::start()));
+    let (docker, containerd) = (peer!(Dockerd::shared()), peer!(Containerd::shared()));
+    let sandbox = Sandbox::new();
+    let store = Store::open(&sandbox.path("store")).expect("a store");
+    let here = built(base, &sandbox, DocumentFormat::Oci, &store).images()[0].clone();
+    let mut config: ImageConfig = serde_json::from_slice(here.config().bytes()).expect("a config");
+    config.platform = "linux/s390x".parse().expect("a platform");
+    let diff_ids = config.rootfs.diff_ids.iter();
+    let layers: Vec<_> = here
+        .layers()
+        .iter()
+        .zip(diff_ids)
+        .map(|(layer, diff_id)| ImageLayer {
+            descriptor: layer.clone(),
+            diff_id: *diff_id,
+        })
+        .collect();
+    let other = assemble(&config, &layers, DocumentFormat::Oci, &[].into()).expect("assemble");
+    let images = ImageSet::new(vec![here, other]).expect("a set");
+    let names = ["peers.test/multi:1", "peers.test/multi:2"];
+    let parsed = names.map(|name| name.parse().expect("a name"));
+    let output = "oci-archive:multi.tar".parse().expect("an output");
+    write(&output, &sandbox.work(), &images, &parsed, &store).expect("write");
+    let archive = sandbox.path("multi.tar");
+    none(validate_archive(&archive));
+    let loaded = podman.load(&archive);
+    assert_eq!(loaded, names[0]);
+    assert_eq!(podman.run_image(&loaded, &PROOF).ok().stdout, PROVEN);
+    assert!(containerd.import(&archive).contains(&names[0].to_owned()));
+    assert_eq!(containerd.run_image(names[0], &PROOF).ok().stdout, PROVEN);
+    docker.load(&archive);
+    for name in names {
+        assert_eq!(docker.run_image(name, &PROOF).ok().stdout, PROVEN);
     }
 }
 
