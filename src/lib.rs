@@ -34,10 +34,12 @@
 #![deny(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod context;
 pub mod image;
 pub mod layer;
 pub mod oci;
 pub mod plan;
+
 pub mod spec;
 pub mod store;
 pub mod transport;

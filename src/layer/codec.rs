@@ -39,7 +39,7 @@ impl Codec {
         match self {
             Codec::None => 0..=0,
             Codec::Gzip => 1..=12,
-            Codec::Zstd => 1..=19,
+            Codec::Zstd => 1..=22,
         }
     }
 }

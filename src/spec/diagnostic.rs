@@ -108,18 +108,20 @@ impl Diagnostics {
     ///
     /// # Errors
     /// The diagnostics themselves.
-    pub fn finish<T>(mut self, value: T) -> Result<T, Diagnostics> {
+    pub fn finish<T>(self, value: T) -> Result<T, Diagnostics> {
         if self.is_empty() {
-            return Ok(value);
+            Ok(value)
+        } else {
+            Err(self.sorted())
         }
-        self.sort();
-        Err(self)
     }
 
-    /// Puts them in the order of the text; those about the whole text come first.
-    fn sort(&mut self) {
+    /// The same in the order of the text; those about the whole text come first.
+    #[must_use]
+    pub fn sorted(mut self) -> Diagnostics {
         self.0
             .sort_by(|a, b| (&a.source.name, a.span).cmp(&(&b.source.name, b.span)));
+        self
     }
 }
 
@@ -139,8 +141,7 @@ impl FromIterator<Diagnostic> for Diagnostics {
     fn from_iter<I: IntoIterator<Item = Diagnostic>>(diagnostics: I) -> Diagnostics {
         let mut all = Diagnostics::new();
         all.extend(diagnostics);
-        all.sort();
-        all
+        all.sorted()
     }
 }
 

@@ -31,6 +31,7 @@ pub use action::{
     Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
+pub(crate) use arguments::nearest;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;

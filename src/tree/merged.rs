@@ -44,6 +44,15 @@ impl Tree {
         }
     }
 
+    /// The tree of these entries, which come in order, each directory before what is in it.
+    pub fn from_sorted(entries: Vec<(LayerPath, Entry)>) -> Tree {
+        debug_assert!(entries.is_sorted_by(|one, two| one.0 < two.0));
+        let root = (LayerPath::root(), Entry::directory(0o755));
+        Tree {
+            entries: std::iter::once(root).chain(entries).collect(),
+        }
+    }
+
     /// What stands at `path`; symbolic links are not followed.
     pub fn entry(&self, path: &LayerPath) -> Option<&Entry> {
         self.entries.get(path)

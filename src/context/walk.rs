@@ -1,0 +1,482 @@
+//! The walk: a directory becomes a sorted list of entries, on all cores.
+//!
+//! Every directory is a job: opened by its path below the root without following a link, listed,
+//! its entries judged and looked at, closed. So no more directories are open than there are
+//! threads, and depth costs nothing. Jobs end in any order; the list is put together afterwards by
+//! name, so neither `readdir` nor the number of threads shows in it.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::context::error::ContextError;
+use crate::context::ignore::{IgnoreRules, Judge};
+use crate::store::{FileIndex, Known};
+use crate::tree::{
+    Bytes, Content, DiskFile, Entry, File, FileStat, Inode, LayerPath, Node, Xattrs,
+};
+
+/// What of a context is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything.
+    All,
+    /// Only what is at and below these paths, and the directories that lead there.
+    Below(Vec<LayerPath>),
+}
+
+/// What a walk has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Regular files in the snapshot.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries that rules exclude. What is below an excluded directory is not counted.
+    pub excluded: u64,
+}
+
+/// All that a walk has found, sorted.
+#[derive(Debug)]
+pub(crate) struct Walked {
+    pub(crate) entries: Vec<(LayerPath, Entry)>,
+    pub(crate) stats: BTreeMap<LayerPath, FileStat>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) counts: Counts,
+}
+
+/// What decides a walk.
+pub(crate) struct Walk<'a> {
+    pub(crate) root: Arc<Path>,
+    pub(crate) rules: &'a IgnoreRules,
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) index: &'a FileIndex,
+}
+
+/// One entry of a directory.
+struct Found {
+    path: LayerPath,
+    entry: Entry,
+    stat: FileStat,
+    /// Excluded itself, but something below it may not be.
+    is_only_a_way: bool,
+    /// The job that lists it, if it is a directory that is walked.
+    job: Option<usize>,
+}
+
+/// One directory, listed.
+#[derive(Default)]
+struct Listed {
+    found: Vec<Found>,
+    notes: Vec<String>,
+    excluded: u64,
+}
+
+/// A directory to be listed.
+struct Job<'a> {
+    id: usize,
+    path: LayerPath,
+    judge: Judge<'a>,
+}
+
+/// The jobs that are left, and the answers so far.
+#[derive(Default)]
+struct Board<'a> {
+    jobs: Vec<Job<'a>>,
+    under_way: usize,
+    next_id: usize,
+    listed: Vec<Option<Listed>>,
+    error: Option<(LayerPath, ContextError)>,
+}
+
+impl<'a> Walk<'a> {
+    /// Walks.
+    pub(crate) fn run(&self, threads: NonZeroUsize) -> Result<Walked, ContextError> {
+        let failed = |source: io::Error| ContextError::Root {
+            path: self.root.to_path_buf(),
+            source,
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&*self.root, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let first = Job {
+            id: 0,
+            path: LayerPath::root(),
+            judge: self.rules.judge(),
+        };
+        let board = Mutex::new(Board {
+            jobs: vec![first],
+            next_id: 1,
+            ..Board::default()
+        });
+        let changed = Condvar::new();
+        std::thread::scope(|scope| {
+            for _ in 0..threads.get().min(8) {
+                scope.spawn(|| self.work(&root, &board, &changed));
+            }
+        });
+        let board = board
+            .into_inner()
+            .expect("no thread panics while it holds the board");
+        match board.error {
+            Some((_, error)) => Err(error),
+            None => Ok(gather(board.listed)),
+        }
+    }
+
+    /// Takes jobs until there are none and nobody can make new ones.
+    fn work(&self, root: &OwnedFd, board: &Mutex<Board<'a>>, changed: &Condvar) {
+        let mut held = board
+            .lock()
+            .expect("no thread panics while it holds the board");
+        loop {
+            while let Some(job) = held.jobs.pop() {
+                held.under_way += 1;
+                drop(held);
+                let listed = self.list(root, &job);
+                held = board
+                    .lock()
+                    .expect("no thread panics while it holds the board");
+                held.under_way -= 1;
+                held.answer(&job, listed);
+                changed.notify_all();
+            }
+            if held.under_way == 0 {
+                return;
+            }
+            held = changed
+                .wait(held)
+                .expect("no thread panics while it holds the board");
+        }
+    }
+
+    fn list(&self, root: &OwnedFd, job: &Job<'a>) -> Result<Listed, ContextError> {
+        let mut listed = Listed::default();
+        let directory =
+            open_below(root, &job.path).map_err(|error| self.unreadable(&job.path, error))?;
+        let entries =
+            Dir::read_from(&directory).map_err(|error| self.unreadable(&job.path, error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| self.unreadable(&job.path, error))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            self.look_at(job, &directory, name, &mut listed)?;
+        }
+        listed
+            .found
+            .sort_unstable_by(|one, two| one.path.cmp(&two.path));
+        Ok(listed)
+    }
+
+    fn look_at(
+        &self,
+        job: &Job<'a>,
+        directory: &OwnedFd,
+        name: &CStr,
+        listed: &mut Listed,
+    ) -> Result<(), ContextError> {
+        let path = job
+            .path
+            .join(name.to_bytes())
+            .map_err(|source| ContextError::Name {
+                path: self
+                    .on_disk(&job.path)
+                    .join(OsStr::from_bytes(name.to_bytes())),
+                source,
+            })?;
+        if !self.is_wanted(&path) {
+            return Ok(());
+        }
+        let is_excluded = job.judge.verdict(&path).is_excluded;
+        if is_excluded {
+            listed.excluded += 1;
+            if !self.rules.may_take_in_below(&path) {
+                return Ok(());
+            }
+        }
+        let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // It went away between being listed and being looked at, as if it had never been.
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(self.unreadable(&path, error)),
+        };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if is_excluded && kind != FileType::Directory {
+            return Ok(());
+        }
+        let special = |kind| {
+            Err(ContextError::Special {
+                path: self.on_disk(&path),
+                kind,
+            })
+        };
+        let file_stat = file_stat(&stat);
+        let known = self.index.lookup(&path, &file_stat);
+        let node = match kind {
+            FileType::Directory => Node::Directory,
+            FileType::RegularFile => self.file(&path, &stat, file_stat, known.as_ref()),
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(directory, name, Vec::new());
+                Node::Symlink(
+                    target
+                        .map_err(|error| self.unreadable(&path, error))?
+                        .to_bytes()
+                        .into(),
+                )
+            }
+            FileType::Socket => {
+                listed.notes.push(format!(
+                    "{} is a socket and was left out",
+                    self.on_disk(&path).display()
+                ));
+                return Ok(());
+            }
+            FileType::Fifo => return special("named pipe"),
+            FileType::CharacterDevice | FileType::BlockDevice => return special("device"),
+            _ => return special("thing of an unknown kind"),
+        };
+        let mode = if matches!(node, Node::Symlink(_)) {
+            0o777
+        } else {
+            (stat.st_mode & 0o7777) as u16
+        };
+        let xattrs = match known {
+            Some(known) => known.xattrs,
+            None if matches!(node, Node::Symlink(_)) => Xattrs::default(),
+            None => self
+                .xattrs(&path)
+                .map_err(|error| self.unreadable(&path, error))?,
+        };
+        let entry = Entry {
+            xattrs,
+            ..Entry::new(node, mode)
+        };
+        listed.found.push(Found {
+            path,
+            entry,
+            stat: file_stat,
+            is_only_a_way: is_excluded,
+            job: None,
+        });
+        Ok(())
+    }
+
+    fn file(
+        &self,
+        path: &LayerPath,
+        stat: &Stat,
+        file_stat: FileStat,
+        known: Option<&Known>,
+    ) -> Node {
+        let file = DiskFile::new(
+            Arc::clone(&self.root),
+            PathBuf::from(path.as_os_str()),
+            file_stat,
+        );
+        if let Some(digest) = known.and_then(|known| known.digest) {
+            file.set_digest(digest);
+        }
+        let has_other_names = stat.st_nlink > 1;
+        let inode = has_other_names.then_some(Inode {
+            space: file_stat.device,
+            number: file_stat.inode,
+        });
+        Node::File(File {
+            content: Content::Disk(Arc::new(file)),
+            inode,
+        })
+    }
+
+    /// Whether a path is one of those wanted, below one, or on the way to one.
+    fn is_wanted(&self, path: &LayerPath) -> bool {
+        match self.wanted {
+            Wanted::All => true,
+            Wanted::Below(paths) => paths
+                .iter()
+                .any(|wanted| path.starts_with(wanted) || wanted.starts_with(path)),
+        }
+    }
+
+    fn on_disk(&self, path: &LayerPath) -> PathBuf {
+        self.root.join(path.as_os_str())
+    }
+
+    fn unreadable(&self, path: &LayerPath, error: Errno) -> ContextError {
+        ContextError::Unreadable {
+            path: self.on_disk(path),
+            source: error.into(),
+        }
+    }
+
+    /// The attributes that belong to an image: not the labels and notes of this machine.
+    fn xattrs(&self, path: &LayerPath) -> Result<Xattrs, Errno> {
+        let path = self.on_disk(path);
+        let mut names = [0u8; 4096];
+        let length = match rustix::fs::llistxattr(&path, &mut names[..]) {
+            Ok(length) => length,
+            // A file system without attributes, or more of them than anyone sets by hand.
+            Err(Errno::NOTSUP | Errno::RANGE | Errno::NOENT) => return Ok(Xattrs::default()),
+            Err(error) => return Err(error),
+        };
+        let names = names[..length]
+            .split(|&byte| byte == 0)
+            .filter(|name| belongs_to_image(name));
+        let mut attributes: Vec<(Bytes, Bytes)> = Vec::new();
+        for name in names {
+            let mut value = vec![0u8; 65_536];
+            let text = CString::new(name).map_err(|_| Errno::INVAL)?;
+            let length = match rustix::fs::lgetxattr(&path, &text, &mut value[..]) {
+                Ok(length) => length,
+                Err(Errno::NODATA) => continue,
+                Err(error) => return Err(error),
+            };
+            value.truncate(length);
+            let value = if name == b"security.capability" {
+                portable_capability(value)
+            } else {
+                value
+            };
+            attributes.push((name.into(), value.into()));
+        }
+        Ok(attributes.into_iter().collect())
+    }
+}
+
+impl<'a> Board<'a> {
+    /// Takes the answer of a job, and makes jobs of the directories in it.
+    fn answer(&mut self, job: &Job<'a>, listed: Result<Listed, ContextError>) {
+        let mut listed = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                // The error of the first path is the one to tell, whoever met theirs first.
+                if self.error.as_ref().is_none_or(|(path, _)| job.path < *path) {
+                    self.error = Some((job.path.clone(), error));
+                }
+                return;
+            }
+        };
+        for found in &mut listed.found {
+            if found.entry.is_directory() {
+                found.job = Some(self.next_id);
+                self.jobs.push(Job {
+                    id: self.next_id,
+                    path: found.path.clone(),
+                    judge: job.judge.enter(&found.path),
+                });
+                self.next_id += 1;
+            }
+        }
+        if self.listed.len() <= job.id {
+            self.listed
+                .resize_with(self.next_id.max(job.id + 1), || None);
+        }
+        self.listed[job.id] = Some(listed);
+    }
+}
+
+/// Puts the directories together in the order of paths.
+fn gather(mut listed: Vec<Option<Listed>>) -> Walked {
+    let mut walked = Walked {
+        entries: Vec::new(),
+        stats: BTreeMap::new(),
+        notes: Vec::new(),
+        counts: Counts::default(),
+    };
+    let mut take = |id: usize, walked: &mut Walked| {
+        let listed = listed
+            .get_mut(id)
+            .and_then(Option::take)
+            .unwrap_or_default();
+        walked.notes.extend(listed.notes);
+        walked.counts.excluded += listed.excluded;
+        listed.found.into_iter()
+    };
+    // Directories that are only a way, waiting for something below them.
+    let mut ways: Vec<Found> = Vec::new();
+    let mut open = vec![take(0, &mut walked)];
+    while let Some(directory) = open.last_mut() {
+        let Some(found) = directory.next() else {
+            open.pop();
+            continue;
+        };
+        ways.retain(|way| found.path.starts_with(&way.path));
+        if let Some(job) = found.job {
+            open.push(take(job, &mut walked));
+        }
+        if found.is_only_a_way {
+            ways.push(found);
+            continue;
+        }
+        for found in ways.drain(..).chain([found]) {
+            if let Some(file) = found.entry.as_file() {
+                walked.counts.files += 1;
+                walked.counts.bytes += file.content.size();
+            }
+            walked.stats.insert(found.path.clone(), found.stat);
+            walked.entries.push((found.path, found.entry));
+        }
+    }
+    walked.notes.sort();
+    walked
+}
+
+/// Opens a directory below the root so that no link on the way is followed.
+fn open_below(root: &OwnedFd, path: &LayerPath) -> Result<OwnedFd, Errno> {
+    let name = if path.is_root() {
+        OsStr::new(".")
+    } else {
+        path.as_os_str()
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(root.as_fd(), name, flags, Mode::empty(), resolve) {
+        // Old kernels and old sandboxes do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            rustix::fs::openat(root.as_fd(), name, flags, Mode::empty())
+        }
+        result => result,
+    }
+}
+
+fn file_stat(stat: &Stat) -> FileStat {
+    let nanoseconds = |seconds: i64, nanoseconds: u64| {
+        i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+    };
+    FileStat {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size: stat.st_size.cast_unsigned(),
+        mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+fn belongs_to_image(name: &[u8]) -> bool {
+    const OF_TOOLS: [&[u8]; 3] = [b"user.overlay.", b"user.containers.", b"user.boxwright."];
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !OF_TOOLS.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// A capability that was set in a user namespace names the namespace's root (version 3); in an
+/// image it must not (version 2). `linux/capability.h`.
+fn portable_capability(mut value: Vec<u8>) -> Vec<u8> {
+    const VERSION_3: u8 = 3;
+    if value.len() == 24 && value[3] == VERSION_3 {
+        value.truncate(20);
+        value[3] = 2;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Stages as they are planned: every name is bound to what it means.
+
+use std::path::PathBuf;
+
+use crate::spec::{AbsolutePath, Action, Command, ContextPath, Stage, Step};
+use crate::tree::LayerPath;
+
+/// A stage of the plan, by its place in [`crate::plan::Plan::stages`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(pub usize);
+
+/// A context of the plan, by its place in [`crate::plan::Plan::contexts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextId(pub usize);
+
+/// An image of the plan, by its place in [`crate::plan::Plan::images`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId(pub usize);
+
+/// What a stage starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StageBase {
+    /// Nothing.
+    Scratch,
+    /// Another stage.
+    Stage(StageId),
+    /// An image.
+    Image(ImageId),
+}
+
+/// Where a step takes files from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A directory of the machine.
+    Context(ContextId),
+    /// The tree of another stage.
+    Stage(StageId),
+    /// The tree of an image.
+    Image(ImageId),
+}
+
+/// A directory of the machine, and what of it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedContext {
+    /// `context`, or the name of a named context.
+    pub name: String,
+    /// The directory, as the spec has it: relative to the spec's own folder.
+    pub directory: PathBuf,
+    /// Whether this is the context that steps without `from` copy from.
+    pub is_main: bool,
+    /// The paths below which steps copy: the sources up to their first wildcard, sorted. The root
+    /// alone if everything may be wanted.
+    pub wanted: Vec<LayerPath>,
+}
+
+/// A stage that the target needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStage {
+    /// The stage as written.
+    pub stage: Stage,
+    /// What it starts from.
+    pub base: StageBase,
+    /// The stages that must be there before it, in order.
+    pub depends_on: Vec<StageId>,
+    /// Its steps, grouped as they become layers.
+    pub layers: Vec<PlannedLayer>,
+}
+
+/// The steps that become one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedLayer {
+    /// What the layer does, in one line: for people, and for the image's history.
+    pub title: String,
+    /// The steps. At least one.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// A step with its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// Its number in the stage, from 1.
+    pub number: usize,
+    /// The step in one line.
+    pub title: String,
+    /// The step as written.
+    pub step: Step,
+    /// Where it takes files from, if it takes any.
+    pub source: Option<Source>,
+}
+
+impl PlannedStage {
+    /// The name of the stage.
+    pub fn name(&self) -> &str {
+        self.stage.name.as_str()
+    }
+
+    /// The working directory of the steps.
+    pub fn workdir(&self) -> AbsolutePath {
+        let own = self
+            .stage
+            .workdir
+            .as_ref()
+            .or(self.stage.config.workdir.as_ref());
+        own.map_or_else(AbsolutePath::default, |path| path.value.clone())
+    }
+
+    /// The directories that must be there before the first step, which `workdir` promises.
+    pub fn workdirs(&self) -> impl Iterator<Item = &AbsolutePath> {
+        let both = [
+            self.stage.workdir.as_ref(),
+            self.stage.config.workdir.as_ref(),
+        ];
+        both.into_iter().flatten().map(|path| &path.value)
+    }
+
+    /// What is set up before the first step, in one line; `None` if nothing is.
+    pub fn setup_title(&self) -> Option<String> {
+        let names = |kind: &str, names: Vec<&str>| {
+            let plural = if names.len() == 1 { "" } else { "s" };
+            (!names.is_empty()).then(|| format!("{kind}{plural} {}", names.join(", ")))
+        };
+        let users = names(
+            "user",
+            self.stage
+                .users
+                .iter()
+                .map(|user| user.name.as_str())
+                .collect(),
+        );
+        let groups = names(
+            "group",
+            self.stage
+                .groups
+                .iter()
+                .map(|group| group.name.as_str())
+                .collect(),
+        );
+        let mut workdirs: Vec<&str> = self
+            .workdirs()
+            .map(AbsolutePath::as_str)
+            .filter(|path| *path != "/")
+            .collect();
+        workdirs.dedup();
+        let workdirs = names("workdir", workdirs);
+        let parts: Vec<String> = [users, groups, workdirs].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// All steps in order.
+    pub fn steps(&self) -> impl Iterator<Item = &PlannedStep> {
+        self.layers.iter().flat_map(|layer| &layer.steps)
+    }
+}
+
+/// A step in one line, without anything of the machine in it.
+pub(crate) fn title(action: &Action) -> String {
+    let list = |texts: Vec<&str>| texts.join(" ");
+    match action {
+        Action::Copy(copy) => {
+            let sources = list(copy.sources.iter().map(|source| source.as_str()).collect());
+            let from = copy
+                .from
+                .as_ref()
+                .map_or_else(String::new, |from| format!(" from {}", from.value));
+            let to = copy
+                .to
+                .as_ref()
+                .map_or_else(|| ".".to_owned(), |to| to.as_str().to_owned());
+            format!("copy {sources}{from} -> {to}")
+        }
+        Action::Add(add) => format!("add {}", add.url.as_str()),
+        Action::Write(write) => format!("write {}", write.to.as_str()),
+        Action::Mkdir(mkdir) => format!(
+            "mkdir {}",
+            list(mkdir.paths.iter().map(|path| path.as_str()).collect())
+        ),
+        Action::Link(link) => format!("link {} -> {}", link.path.as_str(), link.target.value),
+        Action::Remove(remove) => format!(
+            "remove {}",
+            list(remove.paths.iter().map(|path| path.as_str()).collect())
+        ),
+        Action::Run(run) => match &run.command.value {
+            Command::Shell(command) => format!("run {command}"),
+            Command::Argv(words) => format!("run {}", words.join(" ")),
+        },
+    }
+}
+
+/// The part of a source before its first wildcard, below which everything may be wanted.
+pub(crate) fn fixed_part(source: &ContextPath) -> LayerPath {
+    let mut fixed = LayerPath::root();
+    for name in source.as_str().split('/') {
+        let has_wildcard = name.contains(['*', '?', '[', '\\']);
+        match fixed.join(name.as_bytes()) {
+            Ok(longer) if !has_wildcard => fixed = longer,
+            // `..` between names, or a wildcard: what stands before decides what is walked.
+            _ => {
+                return if name == ".." {
+                    LayerPath::root()
+                } else {
+                    fixed
+                };
+            }
+        }
+    }
+    fixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_known_up_to_the_first_wildcard() {
+        for (source, expected) in [
+            (".", "/"),
+            ("./", "/"),
+            ("src", "/src"),
+            ("/src/./lib/", "/src/lib"),
+            ("src/*.ts", "/src"),
+            ("*/x", "/"),
+            ("a/[bc]/d", "/a"),
+            ("a/b/../c", "/"),
+        ] {
+            let source: ContextPath = source.parse().unwrap();
+            assert_eq!(
+                fixed_part(&source).to_string(),
+                expected,
+                "{}",
+                source.as_str()
+            );
+        }
+    }
+}
