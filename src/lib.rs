@@ -39,7 +39,6 @@ pub mod image;
 pub mod layer;
 pub mod oci;
 pub mod plan;
-
 pub mod spec;
 pub mod store;
 pub mod transport;
