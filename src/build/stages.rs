@@ -27,8 +27,6 @@ pub(crate) struct Workshop<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
-    /// When the build began, by the clock of the store's file system.
-    pub(crate) began: i128,
     contexts: BTreeMap<usize, Arc<Snapshot>>,
     images: BTreeMap<usize, Arc<Base>>,
     steps_done: u64,
@@ -70,14 +68,12 @@ impl<'a> Workshop<'a> {
         plan: &'a Plan,
         store: &'a Store,
         observer: &'a dyn Observer,
-        began: i128,
     ) -> Workshop<'a> {
         Workshop {
             request,
             plan,
             store,
             observer,
-            began,
             contexts: BTreeMap::new(),
             images: BTreeMap::new(),
             steps_done: 0,
@@ -109,7 +105,7 @@ impl<'a> Workshop<'a> {
     pub(crate) fn remember(&self) -> Result<(), BuildError> {
         for (place, snapshot) in &self.contexts {
             let directory = self.directory(&self.plan.contexts[*place]);
-            snapshot.remember(self.store, &context_key(&directory), self.began)?;
+            snapshot.remember(self.store, &context_key(&directory), self.store.opened())?;
         }
         Ok(())
     }
