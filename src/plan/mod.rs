@@ -8,15 +8,22 @@
 //!
 //! `design.md`, sections 3 and 4.
 
+mod bind;
 mod describe;
 mod graph;
 pub mod key;
+mod locate;
+mod making;
+mod origin;
 mod rules;
 mod stage;
+mod target;
+mod title;
 
-pub use graph::{Plan, PlanInputs, plan};
-pub use rules::{codes_allowed, is_root};
+pub use locate::located;
+pub use making::{Plan, PlanInputs, plan};
+pub use rules::{codes_allowed, inherited_user, is_root};
 pub use stage::{
-    ContextId, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
-    StageId,
+    ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
+    StageBase, StageId,
 };
