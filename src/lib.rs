@@ -34,11 +34,15 @@
 #![deny(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod build;
 pub mod context;
+pub mod explain;
+pub mod image;
 pub mod layer;
 pub mod oci;
 pub mod plan;
-
 pub mod spec;
+pub mod steps;
 pub mod store;
+pub mod transport;
 pub mod tree;

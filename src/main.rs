@@ -1,3 +1,7 @@
 //! The doorway: everything is decided in `cli`.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -39,8 +39,8 @@ pub struct Plan {
     pub pruned: Vec<String>,
     /// The directories that steps copy from.
     pub contexts: Vec<PlannedContext>,
-    /// The images that stages start from or copy from, each once, as written:
-    /// [`crate::plan::located`] says where they lie.
+    /// The images that stages start from or copy from, each once, as written: their paths are
+    /// relative to the spec's own folder.
     pub images: Vec<ImageSource>,
     /// The full references that the image is given.
     pub names: Vec<Reference>,

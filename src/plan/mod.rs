@@ -12,7 +12,6 @@ mod bind;
 mod describe;
 mod graph;
 pub mod key;
-mod locate;
 mod making;
 mod origin;
 mod rules;
@@ -20,9 +19,8 @@ mod stage;
 mod target;
 mod title;
 
-pub use locate::located;
 pub use making::{Plan, PlanInputs, plan};
-pub use rules::{codes_allowed, inherited_user, is_root};
+pub use rules::{codes_allowed, final_user, is_root};
 pub use stage::{
     ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
     StageBase, StageId,

@@ -118,7 +118,7 @@ fn build_stage(spec: &BuildSpec, chain: &[&Stage]) -> Option<Diagnostic> {
 }
 
 /// The problem of an image that runs as root. The nearest user in the chain of stages decides; a
-/// base image may bring one, which [`inherited_user`] judges when its config is known.
+/// base image may bring one, which [`final_user`] judges when the config is known.
 fn root_user(spec: &BuildSpec, chain: &[&Stage]) -> Option<Diagnostic> {
     let stage = chain[0];
     let Some(user) = chain.iter().find_map(|stage| stage.config.user.as_ref()) else {
@@ -146,33 +146,50 @@ fn root_user(spec: &BuildSpec, chain: &[&Stage]) -> Option<Diagnostic> {
     }
 }
 
-/// The problem of an image that runs as root because its base does, once the base's config is
-/// known: `base_user` is the user in it, empty if it has none. `None` if the plan names a user
-/// itself or allows root.
+/// The problem of an image that runs as root, once its config is finished: `user` is the text in
+/// it, from the stage or from its base, and empty if neither has one. `None` if that is another
+/// user, or if the plan allows root.
 ///
-/// Only what the text says is judged: that a name has the number 0 in the base's `/etc/passwd` is
+/// Only what the text says is judged: that a name has the number 0 in the image's `/etc/passwd` is
 /// found by `explain`.
-pub fn inherited_user(plan: &Plan, base_user: &str) -> Option<Diagnostic> {
-    let target = &plan.target_stage().stage;
+pub fn final_user(plan: &Plan, user: &str) -> Option<Diagnostic> {
+    let target = plan.target_stage();
+    let user = user.split(':').next().unwrap_or_default();
+    // Runtimes read numbers as Go does: with a sign and leading zeros, too.
+    let is_root = matches!(user, "" | "root") || user.parse::<i64>() == Ok(0);
+    let is_allowed = target
+        .stage
+        .allow
+        .iter()
+        .any(|one| one.value == Allow::Root);
+    if !is_root || is_allowed {
+        return None;
+    }
     let base = |stage: &&PlannedStage| match stage.base {
         StageBase::Stage(id) => Some(plan.stage(id)),
         StageBase::Scratch | StageBase::Image(_) => None,
     };
-    let mut chain = std::iter::successors(Some(plan.target_stage()), base);
-    let is_allowed = target.allow.iter().any(|one| one.value == Allow::Root);
-    if is_allowed || chain.any(|stage| stage.stage.config.user.is_some()) {
-        return None;
-    }
-    let user = base_user.split(':').next().unwrap_or_default();
-    // Runtimes read numbers as Go does: with a sign and leading zeros, too.
-    let is_root = matches!(user, "" | "root") || user.parse::<i64>() == Ok(0);
-    is_root.then(|| {
-        let message = format!(
-            "the final stage {:?} names no user, and its base image runs as root",
-            target.name.as_str()
-        );
-        with_user_remedy(Diagnostic::new(&plan.source, target.name.span, message))
-    })
+    let named = std::iter::successors(Some(target), base)
+        .find_map(|stage| stage.stage.config.user.as_ref());
+    let name = target.name();
+    let (span, message) = match (named, user) {
+        (Some(named), _) => (named.span, "this user is root in the image".to_owned()),
+        (None, "") => (
+            target.stage.from.span,
+            format!(
+                "the base of the final stage {name:?} names no user, so the image runs as root"
+            ),
+        ),
+        (None, user) => (
+            target.stage.from.span,
+            format!("the base of the final stage {name:?} runs as {user:?}, which is root"),
+        ),
+    };
+    Some(with_user_remedy(Diagnostic::new(
+        &plan.source,
+        span,
+        message,
+    )))
 }
 
 fn with_user_remedy(diagnostic: Diagnostic) -> Diagnostic {

@@ -1,9 +1,9 @@
 //! Stages as they are planned: every name is bound to what it means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::plan::title::printable;
-use crate::spec::{AbsolutePath, ContextPath, Stage, Step};
+use crate::spec::{AbsolutePath, ContextPath, ImagePath, Stage, Step, ValueError};
 use crate::tree::LayerPath;
 
 /// A stage of the plan, by its place in [`crate::plan::Plan::stages`].
@@ -103,6 +103,16 @@ pub struct PlannedStep {
     pub source: Option<Source>,
 }
 
+impl PlannedContext {
+    /// The directory for the file system, given the folder that holds the spec.
+    pub fn located(&self, spec_folder: &Path) -> PathBuf {
+        match self.given_by {
+            GivenBy::Spec => spec_folder.join(&self.directory),
+            GivenBy::Caller => self.directory.clone(),
+        }
+    }
+}
+
 impl PlannedStage {
     /// The name of the stage.
     pub fn name(&self) -> &str {
@@ -110,12 +120,18 @@ impl PlannedStage {
     }
 
     /// The working directory of the steps: the stage's own, else the one of its base, as in a
-    /// Dockerfile. `of_image` is what the config of the image at the bottom says.
-    pub fn workdir(&self, of_image: Option<&AbsolutePath>) -> AbsolutePath {
-        self.known_workdir()
-            .or(of_image)
-            .cloned()
-            .unwrap_or_default()
+    /// Dockerfile. `of_base` is what the config of the base says, once it is known; empty means
+    /// nothing, and a relative one counts from the root, as runtimes have it.
+    ///
+    /// # Errors
+    /// The base's text is needed and is no path of an image.
+    pub fn workdir(&self, of_base: Option<&str>) -> Result<AbsolutePath, ValueError> {
+        let root = AbsolutePath::default();
+        match (self.known_workdir(), of_base) {
+            (Some(known), _) => Ok(known.clone()),
+            (None, None | Some("")) => Ok(root),
+            (None, Some(text)) => Ok(text.parse::<ImagePath>()?.under(&root)),
+        }
     }
 
     /// The same, if the spec alone tells.
@@ -204,6 +220,24 @@ pub(crate) fn fixed_part(source: &ContextPath) -> LayerPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_context_lies_beside_who_named_it() {
+        for (given_by, directory, expected) in [
+            (GivenBy::Spec, "ctx", "specs/ctx"),
+            (GivenBy::Spec, "/ctx", "/ctx"),
+            (GivenBy::Caller, "ctx", "ctx"),
+        ] {
+            let context = PlannedContext {
+                name: "shared".to_owned(),
+                directory: directory.into(),
+                given_by,
+                is_main: false,
+                wanted: Vec::new(),
+            };
+            assert_eq!(context.located(Path::new("specs")), Path::new(expected));
+        }
+    }
 
     #[test]
     fn what_is_wanted_is_known_up_to_the_first_wildcard() {

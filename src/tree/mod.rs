@@ -24,5 +24,5 @@ pub use entry::{
 pub use listing::{Detail, ListingError};
 pub use merged::{Tree, TreeError};
 pub use mode::{ModeChange, ModeError, ModeSubject};
-pub use path::{LayerPath, PathError};
+pub use path::{LayerPath, MAX_PATH, PathError};
 pub use resolve::{Follow, Resolved};

@@ -1,7 +1,7 @@
 //! Specs as text, and the plan or the problems that they give.
 
 use super::*;
-use crate::plan::rules::inherited_user;
+use crate::plan::rules::final_user;
 use crate::plan::stage::{ContextId, Source, StageBase};
 use crate::spec::{ParseInputs, parse};
 
@@ -406,7 +406,7 @@ fn a_user_can_come_from_the_base() {
     };
     let judged = |text: &str, target: &str, user: &str| {
         let plan = try_plan(text, Some(target), &[]).unwrap();
-        inherited_user(&plan, user).is_some()
+        final_user(&plan, user).is_some()
     };
     for (user, is_root) in [
         ("", true),
@@ -422,8 +422,9 @@ fn a_user_can_come_from_the_base() {
     ] {
         assert_eq!(judged(&text(""), "app", user), is_root, "{user:?}");
         assert!(!judged(&text(""), "free", user), "{user:?}");
-        let named = text(", config: {user: '5'}");
-        assert!(!judged(&named, "app", user), "{user:?}");
+        // What the name turned out to be counts, whoever wrote it.
+        let named = text(", config: {user: app}");
+        assert_eq!(judged(&named, "app", user), is_root, "{user:?}");
     }
 }
 
@@ -434,7 +435,6 @@ fn working_directories_are_inherited() {
             "format: 1\ntarget: top\nstages:\n  mid: {{from: {base}{middle}}}\n  top: {{from: mid, allow: [root]{top}, steps: [{{copy: x}}]}}\n"
         )
     };
-    let of_image: crate::spec::AbsolutePath = "/img".parse().unwrap();
     for (base, middle, top, workdir, title) in [
         ("scratch", "", "", "/", "copy x -> /"),
         ("scratch", ", workdir: /a", "", "/a", "copy x -> /a"),
@@ -472,9 +472,21 @@ fn working_directories_are_inherited() {
     ] {
         let plan = planned(&text(base, middle, top));
         let stage = plan.target_stage();
-        let of_image = base.starts_with('\'').then_some(&of_image);
-        assert_eq!(stage.workdir(of_image).as_str(), workdir, "{middle} {top}");
+        let found = stage.workdir(Some("/img")).unwrap();
+        assert_eq!(found.as_str(), workdir, "{middle} {top}");
         assert_eq!(stage.layers[0].title, title, "{middle} {top}");
+    }
+    let plan = planned(&text("'oci:base'", "", ""));
+    for (of_base, expected) in [
+        (None, Some("/")),
+        (Some(""), Some("/")),
+        (Some("app/"), Some("/app")),
+        (Some("/a/../../b"), None),
+        (Some("a\0"), None),
+    ] {
+        let found = plan.target_stage().workdir(of_base).ok();
+        let found = found.as_ref().map(|path| path.as_str());
+        assert_eq!(found, expected, "{of_base:?}");
     }
 }
 

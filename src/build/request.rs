@@ -1,0 +1,81 @@
+//! Requests: what to build, with every default decided.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::oci::{DocumentFormat, Platform, Reference};
+use crate::spec::{Compression, ImageSource, Name, SourceText};
+
+/// What to build, where from and where to. Relative paths of the request are relative to the
+/// caller's working directory, those in the spec to the spec's own folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRequest {
+    /// The spec's file: what is written in it is relative to its folder.
+    pub spec_file: PathBuf,
+    /// The spec's text.
+    pub source: Arc<SourceText>,
+    /// The stage to build; `None` leaves it to the spec.
+    pub target: Option<Name>,
+    /// Values of the spec's arguments.
+    pub arg_overrides: Vec<(String, String)>,
+    /// Directories to use for named contexts.
+    pub context_overrides: Vec<(Name, PathBuf)>,
+    /// What to build for; empty leaves it to the spec, and after it to the machine.
+    pub platforms: Vec<Platform>,
+    /// Where the image goes: layouts and archives. Empty means `oci-archive:NAME.tar`, `NAME`
+    /// being the last part of the image's repository, or else the name of the spec's folder.
+    pub outputs: Vec<ImageSource>,
+    /// The image's full names; empty leaves them to the spec.
+    pub names: Vec<Reference>,
+    /// The family of media types.
+    pub format: DocumentFormat,
+    /// How layers are compressed; `None` leaves it to the spec, and after it to gzip.
+    pub compression: Option<Compression>,
+    /// The store's directory.
+    pub store_root: PathBuf,
+    /// Whether results of earlier builds may be used.
+    pub cache: CacheUse,
+    /// How many threads may work at once.
+    pub jobs: NonZeroUsize,
+    /// `SOURCE_DATE_EPOCH`: the time that everything we write carries, in seconds since 1970.
+    pub epoch: u64,
+}
+
+impl BuildRequest {
+    /// The folder that paths of the spec are relative to.
+    pub fn folder(&self) -> &Path {
+        self.spec_file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Where the image goes if nothing is said: an archive that is named after the repository of
+    /// the first of `names`, or else after the spec's folder.
+    pub fn default_output(&self, names: &[Reference]) -> ImageSource {
+        let repository = names
+            .first()
+            .and_then(|name| name.path().rsplit('/').next())
+            .map(str::to_owned);
+        let folder = || {
+            self.folder()
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let name = repository
+            .or_else(folder)
+            .unwrap_or_else(|| "image".to_owned());
+        ImageSource::OciArchive {
+            file: PathBuf::from(format!("{name}.tar")),
+            reference: None,
+        }
+    }
+}
+
+/// Whether results of earlier builds may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CacheUse {
+    /// Whatever the store has.
+    #[default]
+    All,
+    /// Nothing but base images: every step is done and every layer made again.
+    BasesOnly,
+}

@@ -1,0 +1,110 @@
+//! The door between porch and corridor: what the commands ask the library for.
+//!
+//! Everything that the library can refuse becomes a [`Failure`] here, so that commands are a few
+//! lines each.
+
+use std::path::Path;
+
+use boxwright::build::{BuildError, BuildReport, BuildRequest, Observer};
+use boxwright::explain::{Allowed, CheckReport, Inspection};
+use boxwright::layer::LayerError;
+use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
+use boxwright::spec::ImageSource;
+use serde_json::{Value, json};
+
+use crate::cli::cache::refused;
+use crate::cli::exit::{Blame, Failure};
+
+/// What `--dry-run` shows.
+pub(crate) struct PlanShown {
+    /// For people.
+    pub(crate) text: String,
+    /// For programs.
+    pub(crate) json: Value,
+}
+
+/// Builds.
+pub(crate) fn build(
+    request: &BuildRequest,
+    observer: &dyn Observer,
+) -> Result<BuildReport, Failure> {
+    Ok(boxwright::build::build(request, observer)?)
+}
+
+/// Decides what a build would do.
+pub(crate) fn plan(request: &BuildRequest) -> Result<PlanShown, Failure> {
+    let plans = boxwright::build::plans(request)?;
+    let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
+    Ok(PlanShown {
+        text: texts.join("\n"),
+        json: match &plans[..] {
+            [only] => plan_json(only),
+            several => several.iter().map(plan_json).collect(),
+        },
+    })
+}
+
+fn plan_json(plan: &Plan) -> Value {
+    let base = |base: &StageBase| match base {
+        StageBase::Scratch => json!({"scratch": true}),
+        StageBase::Stage(id) => json!({"stage": plan.stage(*id).name()}),
+        StageBase::Image(id) => json!({"image": plan.images[id.0].to_string()}),
+    };
+    let layer = |layer: &PlannedLayer| {
+        let steps: Vec<&str> = layer.steps.iter().map(|step| step.title.as_str()).collect();
+        json!({"title": layer.title, "steps": steps})
+    };
+    let stage = |stage: &PlannedStage| {
+        let layers: Vec<Value> = stage.layers.iter().map(layer).collect();
+        json!({"name": stage.name(), "from": base(&stage.base), "layers": layers})
+    };
+    json!({
+        "names": plan.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "platform": plan.platform.to_string(),
+        "target": plan.target_stage().name(),
+        "stages": plan.stages.iter().map(stage).collect::<Vec<_>>(),
+        "pruned": plan.pruned,
+    })
+}
+
+/// Checks the image that a spec describes. What its stage allows is allowed besides `allowed`.
+pub(crate) fn check_spec(
+    request: &BuildRequest,
+    allowed: Allowed,
+    observer: &dyn Observer,
+) -> Result<CheckReport, Failure> {
+    Ok(boxwright::build::check_spec(request, allowed, observer)?)
+}
+
+/// Checks an image.
+pub(crate) fn check_image(
+    image: &ImageSource,
+    store: &Path,
+    allowed: &Allowed,
+) -> Result<CheckReport, Failure> {
+    Ok(boxwright::build::check_image(image, store, allowed)?)
+}
+
+/// Looks into an image.
+pub(crate) fn inspect(
+    image: &ImageSource,
+    store: &Path,
+    largest: usize,
+) -> Result<Inspection, Failure> {
+    Ok(boxwright::build::inspect_image(image, store, largest)?)
+}
+
+/// A spec, context or base that is wrong is the caller's to mend; a disk that fails is not.
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        match error {
+            BuildError::Spec(problems) => problems.into(),
+            BuildError::Store(error) => refused(error),
+            BuildError::Layer {
+                source: LayerError::Store(_) | LayerError::Write(_),
+                ..
+            } => Failure::failed(Blame::System, &error),
+            _ => Failure::failed(Blame::Input, &error),
+        }
+    }
+}

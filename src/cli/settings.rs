@@ -1,0 +1,301 @@
+//! Settings: the command line and the environment become requests. Every default is decided here.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use boxwright::build::{BuildRequest, CacheUse};
+use boxwright::spec::SourceText;
+
+use crate::cli::args::{BuildArgs, CheckArgs, Override, ProgressArg};
+use crate::cli::exit::{Blame, Failure};
+use crate::cli::terminal::Terminal;
+
+/// The variables that mean something to us, and those that `--arg NAME` may ask for.
+#[derive(Clone, Copy)]
+pub(crate) struct Environment {
+    variable: fn(&str) -> Option<OsString>,
+}
+
+/// The name of a spec in its folder.
+const SPEC_NAME: &str = "boxwright.yaml";
+/// The last second of the year 9999: image configs say times in RFC 3339.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+impl Environment {
+    /// The process's own.
+    pub(crate) fn read() -> Environment {
+        Environment {
+            variable: |name| std::env::var_os(name),
+        }
+    }
+
+    /// A variable; one that is set to nothing counts as not set.
+    fn value(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether the terminal cannot move its cursor, or nobody watches it.
+    pub(crate) fn is_dumb_terminal(&self) -> bool {
+        self.value("CI").is_some() || self.value("TERM").is_some_and(|term| term == "dumb")
+    }
+
+    /// The store's directory: `--store`, `BOXWRIGHT_STORE`, or `boxwright` in the cache folder.
+    pub(crate) fn store_root(&self, typed: Option<&Path>) -> Result<PathBuf, Failure> {
+        if let Some(typed) = typed {
+            return Ok(typed.to_owned());
+        }
+        if let Some(store) = self.value("BOXWRIGHT_STORE") {
+            return Ok(store.into());
+        }
+        // The XDG specification wants relative paths to be ignored.
+        let absolute = |name: &str| {
+            self.value(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        cache.map(|cache| cache.join("boxwright")).ok_or_else(|| {
+            let headline = "there is no place for the store: BOXWRIGHT_STORE, XDG_CACHE_HOME and HOME are not set";
+            Failure::new(Blame::CommandLine, headline).hint("name one with --store DIR")
+        })
+    }
+
+    /// `SOURCE_DATE_EPOCH`, by default 0.
+    pub(crate) fn epoch(&self) -> Result<u64, Failure> {
+        let Some(text) = self.value("SOURCE_DATE_EPOCH") else {
+            return Ok(0);
+        };
+        let seconds = text.to_str().and_then(|text| text.parse().ok());
+        seconds
+            .filter(|seconds| *seconds <= LAST_SECOND)
+            .ok_or_else(|| {
+                let headline = format!(
+                    "SOURCE_DATE_EPOCH is {text:?}, which is no number of seconds since 1970"
+                );
+                Failure::new(Blame::CommandLine, headline)
+                    .hint("for the time of a commit: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
+            })
+    }
+
+    /// Arguments with their values; those without one take it from the environment.
+    fn overrides(&self, typed: &[Override]) -> Result<Vec<(String, String)>, Failure> {
+        let value = |name: &str| {
+            let value = (self.variable)(name).ok_or_else(|| {
+                let headline = format!(
+                    "--arg {name} takes its value from the environment, where {name} is not set"
+                );
+                Failure::new(Blame::CommandLine, headline).hint(format!("write --arg {name}=VALUE"))
+            })?;
+            value.into_string().map_err(|_| {
+                let headline = format!("the value of {name} in the environment is not UTF-8");
+                Failure::new(Blame::CommandLine, headline)
+            })
+        };
+        typed
+            .iter()
+            .map(|Override { name, value: typed }| match typed {
+                Some(typed) => Ok((name.clone(), typed.clone())),
+                None => Ok((name.clone(), value(name)?)),
+            })
+            .collect()
+    }
+
+    /// What `boxwright build` was asked for.
+    pub(crate) fn build_request(&self, args: &BuildArgs) -> Result<BuildRequest, Failure> {
+        let spec_file = match &args.spec.file {
+            Some(file) => file.clone(),
+            None => spec_file(&args.spec.spec)?,
+        };
+        let contexts = args.spec.contexts.iter();
+        Ok(BuildRequest {
+            source: read_spec(&spec_file)?,
+            spec_file,
+            target: args.spec.target.clone(),
+            arg_overrides: self.overrides(&args.spec.args)?,
+            context_overrides: contexts
+                .map(|one| (one.name.clone(), one.directory.clone()))
+                .collect(),
+            platforms: args.spec.platforms.clone(),
+            outputs: args.result.outputs.clone(),
+            names: args.result.tags.clone(),
+            format: args.result.format,
+            compression: args.result.compression,
+            store_root: self.store_root(args.how.store.store.as_deref())?,
+            cache: if args.how.no_cache {
+                CacheUse::BasesOnly
+            } else {
+                CacheUse::All
+            },
+            jobs: args.how.jobs.unwrap_or_else(processors),
+            epoch: self.epoch()?,
+        })
+    }
+
+    /// The build whose target `boxwright check SPEC` looks at.
+    pub(crate) fn check_request(
+        &self,
+        args: &CheckArgs,
+        spec: &Path,
+    ) -> Result<BuildRequest, Failure> {
+        let spec_file = spec_file(spec)?;
+        Ok(BuildRequest {
+            source: read_spec(&spec_file)?,
+            spec_file,
+            target: args.target.clone(),
+            arg_overrides: self.overrides(&args.args)?,
+            context_overrides: Vec::new(),
+            platforms: Vec::new(),
+            outputs: Vec::new(),
+            names: Vec::new(),
+            format: Default::default(),
+            compression: None,
+            store_root: self.store_root(args.store.store.as_deref())?,
+            cache: CacheUse::All,
+            jobs: processors(),
+            epoch: self.epoch()?,
+        })
+    }
+}
+
+/// How progress is shown, once `auto` is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProgressStyle {
+    /// Lines that are drawn again while things happen.
+    Live,
+    /// One line for each thing that is done.
+    Plain,
+    /// One JSON object for each event.
+    Json,
+    /// Only warnings.
+    Quiet,
+}
+
+impl ProgressStyle {
+    /// `auto` is live where lines can be drawn again.
+    pub(crate) fn decide(typed: ProgressArg, terminal: &Terminal) -> ProgressStyle {
+        match typed {
+            ProgressArg::Auto if terminal.is_live() => ProgressStyle::Live,
+            ProgressArg::Auto | ProgressArg::Plain => ProgressStyle::Plain,
+            ProgressArg::Json => ProgressStyle::Json,
+            ProgressArg::Quiet => ProgressStyle::Quiet,
+        }
+    }
+}
+
+fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The spec that a path names: itself, or the one in that folder.
+fn spec_file(typed: &Path) -> Result<PathBuf, Failure> {
+    if !typed.is_dir() {
+        return Ok(typed.to_owned());
+    }
+    let file = match typed == Path::new(".") {
+        true => PathBuf::from(SPEC_NAME),
+        false => typed.join(SPEC_NAME),
+    };
+    if file.exists() {
+        return Ok(file);
+    }
+    let place = match typed == Path::new(".") {
+        true => "this folder".to_owned(),
+        false => typed.display().to_string(),
+    };
+    let failure = Failure::new(Blame::Input, format!("there is no {SPEC_NAME} in {place}"));
+    Err(if typed.join("Dockerfile").exists() {
+        failure.hint(format!(
+            "there is a Dockerfile; this version reads only {SPEC_NAME}"
+        ))
+    } else {
+        failure.hint("name the spec or its folder: boxwright build path/to/folder")
+    })
+}
+
+fn read_spec(file: &Path) -> Result<Arc<SourceText>, Failure> {
+    let name = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| {
+        let blame = match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory => Blame::Input,
+            _ => Blame::System,
+        };
+        Failure::new(blame, format!("cannot read the spec {name}")).because(&error)
+    })?;
+    Ok(Arc::new(SourceText::from_bytes(name, bytes)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::terminal::plain;
+
+    /// An environment of the variables that the match arms name.
+    fn environment(variable: fn(&str) -> Option<OsString>) -> Environment {
+        Environment { variable }
+    }
+
+    #[test]
+    fn the_store_is_found_in_order() {
+        let all = environment(|name| {
+            Some(match name {
+                "BOXWRIGHT_STORE" => "/b".into(),
+                "XDG_CACHE_HOME" => "/x".into(),
+                _ => "/h".into(),
+            })
+        });
+        let relative = environment(|name| match name {
+            "XDG_CACHE_HOME" => Some("x".into()),
+            "HOME" => Some("/h".into()),
+            _ => Some("".into()),
+        });
+        let cache = environment(|name| (name == "XDG_CACHE_HOME").then(|| "/x".into()));
+        let none = environment(|_| None);
+        let root = |environment: Environment| environment.store_root(None).unwrap();
+        assert_eq!(
+            all.store_root(Some(Path::new("s"))).unwrap(),
+            Path::new("s")
+        );
+        assert_eq!(root(all), Path::new("/b"));
+        assert_eq!(root(cache), Path::new("/x/boxwright"));
+        assert_eq!(root(relative), Path::new("/h/.cache/boxwright"));
+        assert_eq!(none.store_root(None).unwrap_err().code(), 2);
+    }
+
+    #[test]
+    fn the_epoch_is_a_number_of_seconds() {
+        assert_eq!(environment(|_| None).epoch().unwrap(), 0);
+        assert_eq!(
+            environment(|_| Some("1700000000".into())).epoch().unwrap(),
+            1_700_000_000
+        );
+        for wrong in [
+            environment(|_| Some("yesterday".into())),
+            environment(|_| Some("-1".into())),
+            environment(|_| Some("253402300800".into())),
+        ] {
+            assert_eq!(wrong.epoch().unwrap_err().code(), 2);
+        }
+        let failure = environment(|_| Some("yesterday".into()))
+            .epoch()
+            .unwrap_err();
+        insta::assert_snapshot!(plain(&failure.render(80)));
+    }
+
+    #[test]
+    fn arguments_without_a_value_come_from_the_environment() {
+        let environment = environment(|name| (name == "NODE").then(|| "22".into()));
+        let typed: Vec<Override> = ["NODE", "A=b=c", "E="]
+            .iter()
+            .map(|t| t.parse().unwrap())
+            .collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            environment.overrides(&typed).unwrap(),
+            [pair("NODE", "22"), pair("A", "b=c"), pair("E", "")]
+        );
+        let failure = environment.overrides(&["X".parse().unwrap()]).unwrap_err();
+        insta::assert_snapshot!(plain(&failure.render(80)));
+    }
+}
