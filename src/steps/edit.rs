@@ -41,19 +41,16 @@ impl<'a> Edit<'a> {
     ) -> Result<(), StepError> {
         check_length(&path, span)?;
         self.parents(&path, span)?;
-        if let Some(standing) = self
-            .entry(&path)
-            .filter(|standing| standing.is_directory() != entry.is_directory())
-        {
-            let (new, old) = if entry.is_directory() {
-                ("directory", "a file or link")
-            } else {
-                ("file", "a directory")
+        let clashes =
+            |standing: &Entry| standing.is_directory() != entry.is_directory();
+        if self.entry(&path).is_some_and(clashes) {
+            let (old, new) = match entry.is_directory() {
+                true => ("file or link", "directory"),
+                false => ("directory", "file or link"),
             };
-            debug_assert_ne!(standing.is_directory(), entry.is_directory());
             return Err(StepError::new(
                 span,
-                format!("cannot put a {new} at {path}: {old} stands there"),
+                format!("cannot replace the {old} {path} with a {new}"),
             )
             .help(format!(
                 "choose another path, or take it away first: `remove: {path}`"

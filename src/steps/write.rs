@@ -1,10 +1,10 @@
 //! `write`: a file from text, or from a template.
 
-use crate::spec::{Spanned, Write, WriteSource};
+use crate::spec::{ContextPath, Spanned, Write, WriteSource};
 use crate::steps::edit::Edit;
 use crate::steps::error::StepError;
 use crate::steps::owner;
-use crate::steps::scene::{Scene, at_root, complain};
+use crate::steps::scene::{Scene, at_root, complain, read_small};
 use crate::steps::wildcard;
 use crate::tree::{Changeset, Entry, Follow, LayerPath, ModeSubject};
 
@@ -46,7 +46,7 @@ pub(crate) fn write(step: &Write, scene: &Scene<'_>) -> Result<Changeset, StepEr
 }
 
 fn template(
-    path: &Spanned<crate::spec::ContextPath>,
+    path: &Spanned<ContextPath>,
     scene: &Scene<'_>,
 ) -> Result<String, StepError> {
     let (source, _) = scene.source(path.span)?;
@@ -64,7 +64,7 @@ fn template(
     let file = source.entry(&real.path).and_then(Entry::as_file);
     let file =
         file.ok_or_else(|| error(format!("the template {:?} is not a file", path.as_str())))?;
-    let bytes = (scene.read)(&file.content).map_err(|cause| {
+    let bytes = read_small(scene.read, &file.content).map_err(|cause| {
         error(format!(
             "the template {:?} cannot be read: {cause}",
             path.as_str()

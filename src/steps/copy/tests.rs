@@ -422,7 +422,7 @@ fn a_file_and_a_directory_never_replace_each_other_in_silence() {
     let base = tree("d x\nf y");
     for yaml in ["{copy: a, to: /}", "{copy: b, to: /}"] {
         let error = run(&source, SourceKind::Context, &base, yaml).unwrap_err();
-        assert!(error.message.contains("cannot put"), "{}", error.message);
+        assert!(error.message.contains("cannot replace"), "{}", error.message);
     }
     let onto_link = tree("l y elsewhere");
     assert!(run(&source, SourceKind::Context, &onto_link, "{copy: b, to: /}").is_err());
@@ -523,7 +523,7 @@ fn other_steps() {
     }
     for (yaml, message) in [
         ("{write: /tmp/, text: x}", "is a directory"),
-        ("{write: /tmp, text: x}", "cannot put a file"),
+        ("{write: /tmp, text: x}", "cannot replace the directory /tmp"),
         ("{write: /x, template: none}", "does not exist"),
         ("{write: /x, template: dir}", "is not a file"),
         ("{mkdir: /etc/conf}", "is not a directory"),
