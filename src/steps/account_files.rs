@@ -255,8 +255,9 @@ fn same_login(new: &NewUser, user: &User) -> Result<(), StepError> {
                 "the image has a user {:?} already, with {what} {standing:?}",
                 new.name.as_str()
             );
-            return Err(StepError::new(wanted.span, message)
-                .help(format!("leave {what} out, or choose another name and number")));
+            return Err(StepError::new(wanted.span, message).help(format!(
+                "leave {what} out, or choose another name and number"
+            )));
         }
     }
     Ok(())

@@ -45,10 +45,7 @@ pub(crate) fn write(step: &Write, scene: &Scene<'_>) -> Result<Changeset, StepEr
     Ok(edit.finish())
 }
 
-fn template(
-    path: &Spanned<ContextPath>,
-    scene: &Scene<'_>,
-) -> Result<String, StepError> {
+fn template(path: &Spanned<ContextPath>, scene: &Scene<'_>) -> Result<String, StepError> {
     let (source, _) = scene.source(path.span)?;
     let error = |message: String| StepError::new(path.span, message);
     let found = wildcard::find(source, path.as_str().as_bytes());
