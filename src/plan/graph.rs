@@ -5,16 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::oci::{Platform, Reference};
+use crate::plan::bind::{Binder, Written, position, written};
 use crate::plan::rules;
-use crate::plan::stage::{
-    ContextId, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
-    StageId, fixed_part, title,
-};
+use crate::plan::stage::{PlannedContext, PlannedStage, StageId};
 use crate::spec::{
-    Action, Args, Base, BuildSpec, Compression, ContextPath, Diagnostic, Diagnostics, ImageSource,
-    Mount, Name, Origin, SourceText, Span, Spanned, Stage, Step, WriteSource, nearest,
+    Action, Args, Base, BuildSpec, Compression, Diagnostic, Diagnostics, ImageSource, Mount, Name,
+    Origin, SourceText, Span, Spanned, Stage, Step, nearest,
 };
-use crate::tree::LayerPath;
 
 /// What decides a plan beside the spec.
 #[derive(Debug, Clone)]
@@ -120,43 +117,9 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
 
 /// A stage's use of another stage, and where it says so.
 #[derive(Debug, Clone, Copy)]
-struct Edge {
-    to: usize,
-    span: Span,
-}
-
-fn position(spec: &BuildSpec, name: &Name) -> Option<usize> {
-    spec.stages
-        .iter()
-        .position(|stage| stage.name.value == *name)
-}
-
-/// Where a step takes files from, as written.
-enum Written<'a> {
-    Main,
-    From(&'a Spanned<Origin>),
-    Nothing,
-}
-
-/// The source of a step's files, and the paths in it.
-fn written(action: &Action) -> (Written<'_>, Vec<&ContextPath>) {
-    match action {
-        Action::Copy(copy) => {
-            let paths = copy.sources.iter().map(|source| &source.value).collect();
-            (
-                copy.from.as_ref().map_or(Written::Main, Written::From),
-                paths,
-            )
-        }
-        Action::Write(write) => match &write.content {
-            WriteSource::Text(_) => (Written::Nothing, Vec::new()),
-            WriteSource::Template { path, from } => (
-                from.as_ref().map_or(Written::Main, Written::From),
-                vec![&path.value],
-            ),
-        },
-        _ => (Written::Nothing, Vec::new()),
-    }
+pub(crate) struct Edge {
+    pub(crate) to: usize,
+    pub(crate) span: Span,
 }
 
 /// All places where a step names a stage, a context or an image.
@@ -316,94 +279,84 @@ fn circle_diagnostic(spec: &BuildSpec, edges: &[Vec<Edge>], circle: &[usize]) ->
     let first = span(0).unwrap_or(spec.stages[circle[0]].name.span);
     let mut diagnostic = Diagnostic::new(&spec.source, first, message)
         .help("a stage can only use what is built before it; take one of these uses out");
-    for place in 1..circle.len() {
+    for (place, user) in circle.iter().enumerate().skip(1) {
         if let Some(span) = span(place) {
-            diagnostic = diagnostic.also(
-                span,
-                format!(
-                    "{:?} uses {:?} here",
-                    name(circle[place]),
-                    name(next(place))
-                ),
-            );
+            let label = format!("{:?} uses {:?} here", name(*user), name(next(place)));
+            diagnostic = diagnostic.also(span, label);
         }
     }
     diagnostic
 }
 
+/// The stage that becomes the image: as the caller says, as the spec says, or the only one that no
+/// other uses.
 fn find_target(
     spec: &BuildSpec,
     wanted: Option<&str>,
     edges: &[Vec<Edge>],
     problems: &mut Diagnostics,
 ) -> Option<usize> {
-    let by_name = |name: &str| {
-        spec.stages
-            .iter()
-            .position(|stage| stage.name.as_str() == name)
-    };
-    let names = || spec.stages.iter().map(|stage| stage.name.as_str());
-    let missing = |diagnostic: Diagnostic, name: &str| match nearest(name, names()) {
-        Some(similar) => diagnostic.help(format!("did you mean {similar:?}?")),
-        None => diagnostic.help(format!(
-            "there are: {}",
-            names().collect::<Vec<_>>().join(", ")
-        )),
-    };
-    if let Some(name) = wanted {
-        return by_name(name).or_else(|| {
+    let named = match (wanted, &spec.target) {
+        (Some(name), _) => {
             let message = format!("--target names {name:?}, which is no stage of this spec");
-            problems.push(missing(Diagnostic::about(&spec.source, message), name));
-            None
+            Some((name, Diagnostic::about(&spec.source, message)))
+        }
+        (None, Some(target)) => {
+            let name = target.as_str();
+            let message = format!("there is no stage {name:?}");
+            Some((name, Diagnostic::new(&spec.source, target.span, message)))
+        }
+        (None, None) => None,
+    };
+    let Some((name, missing)) = named else {
+        return only_unused(spec, edges, problems);
+    };
+    let mut names = spec.stages.iter().map(|stage| stage.name.as_str());
+    let found = names.clone().position(|known| known == name);
+    if found.is_none() {
+        problems.push(match nearest(name, names.clone()) {
+            Some(similar) => missing.help(format!("did you mean {similar:?}?")),
+            None => missing.help(format!(
+                "there are: {}",
+                names.by_ref().collect::<Vec<_>>().join(", ")
+            )),
         });
     }
-    if let Some(target) = &spec.target {
-        return by_name(target.as_str()).or_else(|| {
-            let message = format!("there is no stage {:?}", target.as_str());
-            problems.push(missing(
-                Diagnostic::new(&spec.source, target.span, message),
-                target.as_str(),
-            ));
-            None
-        });
-    }
+    found
+}
+
+/// The one stage that no other uses.
+fn only_unused(spec: &BuildSpec, edges: &[Vec<Edge>], problems: &mut Diagnostics) -> Option<usize> {
     let used: BTreeSet<usize> = edges.iter().flatten().map(|edge| edge.to).collect();
-    let candidates: Vec<usize> = (0..spec.stages.len())
-        .filter(|index| !used.contains(index))
-        .collect();
-    match candidates[..] {
-        [only] => Some(only),
+    let unused = (0..spec.stages.len()).filter(|index| !used.contains(index));
+    let candidates: Vec<usize> = unused.collect();
+    let (first, others) = match &candidates[..] {
+        [only] => return Some(*only),
         [] => {
-            problems.push(
-                Diagnostic::about(&spec.source, "there is no stage to build")
-                    .help("add one under stages:"),
-            );
-            None
+            let problem = Diagnostic::about(&spec.source, "there is no stage to build");
+            problems.push(problem.help("add one under stages:"));
+            return None;
         }
-        [first, ref others @ ..] => {
-            let names: Vec<&str> = candidates
-                .iter()
-                .map(|index| spec.stages[*index].name.as_str())
-                .collect();
-            let message = format!(
-                "{} stages could be the image: {}",
-                names.len(),
-                names.join(", ")
-            );
-            let mut diagnostic =
-                Diagnostic::new(&spec.source, spec.stages[first].name.span, message)
-                    .label("no stage uses this one")
-                    .help(format!(
-                        "say which one you mean: target: {}",
-                        names[names.len() - 1]
-                    ));
-            for index in others {
-                diagnostic = diagnostic.also(spec.stages[*index].name.span, "nor this one");
-            }
-            problems.push(diagnostic);
-            None
-        }
+        [first, others @ ..] => (first, others),
+    };
+    let name = |index: &usize| spec.stages[*index].name.as_str();
+    let names: Vec<&str> = candidates.iter().map(name).collect();
+    let message = format!(
+        "{} stages could be the image: {}",
+        names.len(),
+        names.join(", ")
+    );
+    let mut problem = Diagnostic::new(&spec.source, spec.stages[*first].name.span, message)
+        .label("no stage uses this one")
+        .help(format!(
+            "say which one you mean: target: {}",
+            names[names.len() - 1]
+        ));
+    for index in others {
+        problem = problem.also(spec.stages[*index].name.span, "nor this one");
     }
+    problems.push(problem);
+    None
 }
 
 /// The stages that `target` needs, itself last, each after all that it uses.
@@ -461,152 +414,6 @@ fn names(spec: &BuildSpec, problems: &mut Diagnostics) -> Vec<Reference> {
             .filter_map(|tag| image.with_tag(tag.as_str()).ok())
             .collect(),
     }
-}
-
-/// Gives every context and image its number as it is met.
-struct Binder<'a> {
-    spec: &'a BuildSpec,
-    inputs: &'a PlanInputs<'a>,
-    order: &'a [usize],
-    /// The paths wanted of each context, by name; the main one is `None`.
-    contexts: BTreeMap<Option<Name>, BTreeSet<LayerPath>>,
-    images: Vec<ImageSource>,
-}
-
-impl Binder<'_> {
-    fn stage(&mut self, index: usize, edges: &[Edge]) -> PlannedStage {
-        let stage = &self.spec.stages[index];
-        let base = match &stage.from.value {
-            Base::Scratch => StageBase::Scratch,
-            Base::Name(name) => self
-                .stage_id(name)
-                .map_or(StageBase::Scratch, StageBase::Stage),
-            Base::Image(image) => StageBase::Image(self.image(image)),
-        };
-        let depends_on: BTreeSet<StageId> = edges
-            .iter()
-            .filter_map(|edge| self.order.iter().position(|other| *other == edge.to))
-            .map(StageId)
-            .collect();
-        let mut layers: Vec<PlannedLayer> = Vec::new();
-        let mut open: Option<&Name> = None;
-        for (place, step) in stage.steps.iter().enumerate() {
-            let name = step.layer.as_ref().map(|layer| &layer.value);
-            let planned = PlannedStep {
-                number: place + 1,
-                title: title(&step.action),
-                source: self.source(&step.action),
-                step: step.clone(),
-            };
-            match layers.last_mut() {
-                Some(layer) if name.is_some() && name == open => layer.steps.push(planned),
-                _ => {
-                    let title =
-                        name.map_or_else(|| planned.title.clone(), |name| name.as_str().to_owned());
-                    layers.push(PlannedLayer {
-                        title,
-                        steps: vec![planned],
-                    });
-                }
-            }
-            open = name;
-        }
-        PlannedStage {
-            stage: stage.clone(),
-            base,
-            depends_on: depends_on.into_iter().collect(),
-            layers,
-        }
-    }
-
-    fn source(&mut self, action: &Action) -> Option<Source> {
-        let (written, paths) = written(action);
-        let origin = match written {
-            Written::Nothing => return None,
-            Written::Main => None,
-            Written::From(origin) => Some(&origin.value),
-        };
-        let context = match origin {
-            Some(Origin::Image(image)) => return Some(Source::Image(self.image(image))),
-            Some(Origin::Name(name)) => match self.stage_id(name) {
-                Some(stage) => return Some(Source::Stage(stage)),
-                None => Some(name.clone()),
-            },
-            None => None,
-        };
-        let id = self.context_id(context.as_ref());
-        self.contexts
-            .entry(context)
-            .or_default()
-            .extend(paths.into_iter().map(fixed_part));
-        Some(Source::Context(id))
-    }
-
-    fn stage_id(&self, name: &Name) -> Option<StageId> {
-        let index = position(self.spec, name)?;
-        self.order
-            .iter()
-            .position(|other| *other == index)
-            .map(StageId)
-    }
-
-    fn image(&mut self, image: &ImageSource) -> ImageId {
-        let place = self.images.iter().position(|known| known == image);
-        ImageId(place.unwrap_or_else(|| {
-            self.images.push(image.clone());
-            self.images.len() - 1
-        }))
-    }
-
-    fn context_id(&self, name: Option<&Name>) -> ContextId {
-        let place = name.and_then(|name| {
-            self.spec
-                .contexts
-                .named
-                .keys()
-                .position(|known| known == name)
-        });
-        ContextId(place.map_or(0, |place| place + 1))
-    }
-
-    /// All contexts of the spec, wanted or not, so that numbers fit: the main one, then the named
-    /// ones. A context that nothing is wanted of is never looked at.
-    fn contexts(&self) -> Vec<PlannedContext> {
-        let names = [None]
-            .into_iter()
-            .chain(self.spec.contexts.named.keys().map(Some));
-        names
-            .map(|name| {
-                let written = name.map_or_else(
-                    || self.spec.contexts.main_directory().to_owned(),
-                    |name| self.spec.contexts.named[name].value.clone(),
-                );
-                let shown = name.map_or("context", Name::as_str);
-                let wanted = self
-                    .contexts
-                    .get(&name.cloned())
-                    .cloned()
-                    .unwrap_or_default();
-                PlannedContext {
-                    name: shown.to_owned(),
-                    directory: self.inputs.contexts.get(shown).cloned().unwrap_or(written),
-                    is_main: name.is_none(),
-                    wanted: outermost(wanted),
-                }
-            })
-            .collect()
-    }
-}
-
-/// Paths that lie below another are wanted with it.
-fn outermost(paths: BTreeSet<LayerPath>) -> Vec<LayerPath> {
-    let mut kept: Vec<LayerPath> = Vec::new();
-    for path in paths {
-        if !kept.last().is_some_and(|last| path.starts_with(last)) {
-            kept.push(path);
-        }
-    }
-    kept
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //!
 //! `design.md`, sections 3 and 4.
 
+mod bind;
 mod describe;
 mod graph;
 pub mod key;

@@ -16,6 +16,7 @@ use crate::store::lock::Lock;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
+    opened: SystemTime,
     _lock: Arc<Lock>,
 }
 
@@ -51,10 +52,17 @@ impl Store {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         }
-        let store = Store {
+        let mut store = Store {
             _lock: Arc::new(lock(root)?),
             root: Arc::from(root),
+            opened: SystemTime::UNIX_EPOCH,
         };
+        let stamped = store.temporary()?;
+        let stamp = stamped
+            .as_file()
+            .metadata()
+            .and_then(|metadata| metadata.modified());
+        store.opened = stamp.map_err(StoreError::io("read", stamped.path()))?;
         store.write_once("version", VERSION.as_bytes())?;
         let version = root.join("version");
         let found = fs::read_to_string(&version).map_err(StoreError::io("read", &version))?;
@@ -204,14 +212,23 @@ impl Store {
         name(file, path)
     }
 
+    /// When the store was opened, by the clock that stamps its files. The library has no other
+    /// clock: the file index compares the times of files with it, and `gc` the times of use.
+    pub fn opened(&self) -> SystemTime {
+        self.opened
+    }
+
     /// Notes that something was used, for `gc`. It is no harm if that fails.
     pub(crate) fn mark_used(&self, path: &Path) {
-        let now = SystemTime::now();
         let used = fs::metadata(path).and_then(|metadata| metadata.modified());
-        if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > USE_GRAIN))
+        let is_long_ago = |used| {
+            let age = self.opened.duration_since(used);
+            age.is_ok_and(|age| age > USE_GRAIN)
+        };
+        if used.is_ok_and(is_long_ago)
             && let Ok(file) = OpenOptions::new().write(true).open(path)
         {
-            let _ = file.set_modified(now);
+            let _ = file.set_modified(self.opened);
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct DockerImage {
 pub(crate) struct Imported {
     /// The digest of the config.
     pub(crate) image_id: Digest,
+    /// The names of the image in the archive.
+    pub(crate) names: Vec<String>,
     pub(crate) config: ImageConfig,
     pub(crate) layers: Vec<ImageLayer>,
 }
@@ -76,6 +78,7 @@ pub(crate) fn import(
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Imported {
         image_id,
+        names: image.repo_tags.iter().flatten().cloned().collect(),
         config,
         layers,
     })

@@ -17,6 +17,10 @@ pub struct BaseImage {
     /// The digest of its manifest. A docker archive has none; there it is the image ID, the
     /// digest of the config.
     pub digest: Digest,
+    /// The image ID: the digest of the config's own bytes.
+    pub image_id: Digest,
+    /// The names that it has where it was found.
+    pub names: Vec<String>,
     /// Its config, as it came.
     pub config: ImageConfig,
     /// Its layers, lowest first, as the config's diff_ids name them.
@@ -56,6 +60,8 @@ pub fn import_base(
             let imported = docker_archive::import(&archive, reference.as_deref(), platform, sink)?;
             Ok(BaseImage {
                 digest: imported.image_id,
+                image_id: imported.image_id,
+                names: imported.names,
                 config: imported.config,
                 layers: imported.layers,
             })
@@ -71,6 +77,8 @@ fn import_layout(
 ) -> Result<BaseImage, TransportError> {
     let FoundImage {
         digest,
+        image_id,
+        names,
         config,
         layers,
     } = layout::find(files, reference, platform)?;
@@ -88,6 +96,8 @@ fn import_layout(
         .collect();
     Ok(BaseImage {
         digest,
+        image_id,
+        names,
         config,
         layers,
     })

@@ -78,6 +78,10 @@ impl LayoutFiles for LayoutDir {
 pub(crate) struct FoundImage {
     /// The digest of the manifest.
     pub(crate) digest: Digest,
+    /// The digest of the config.
+    pub(crate) image_id: Digest,
+    /// The names of its entry in the layout.
+    pub(crate) names: Vec<String>,
     pub(crate) config: ImageConfig,
     /// As many as the config has diff_ids.
     pub(crate) layers: Vec<Descriptor>,
@@ -118,9 +122,14 @@ pub(crate) fn find(
 ) -> Result<FoundImage, TransportError> {
     let top = index(files)?;
     let mut entry = select::by_name(&top, reference, files.path())?.clone();
+    let mut names: Vec<String> = select::names(&entry).map(str::to_owned).collect();
+    names.dedup();
     for _ in 0..MOST_DEPTH {
         if entry.media_type.is_manifest() {
-            return read_image(files, &entry, platform);
+            return Ok(FoundImage {
+                names,
+                ..read_image(files, &entry, platform)?
+            });
         }
         let nested: Index = document(files, &entry)?;
         check_version(files, &entry.digest.to_string(), nested.schema_version)?;
@@ -163,6 +172,8 @@ fn read_image(
     }
     Ok(FoundImage {
         digest: entry.digest,
+        image_id: manifest.config.digest,
+        names: Vec::new(),
         config,
         layers: manifest.layers,
     })

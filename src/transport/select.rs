@@ -77,7 +77,8 @@ const MATCHES: [Match; 5] = [
     |entry, wanted| entry.digest.to_string() == wanted,
 ];
 
-fn names(entry: &Descriptor) -> impl Iterator<Item = &str> {
+/// The names of an entry, as its annotations have them.
+pub(crate) fn names(entry: &Descriptor) -> impl Iterator<Item = &str> {
     [ANNOTATION_REF_NAME, ANNOTATION_IMAGE_NAME]
         .into_iter()
         .filter_map(|key| entry.annotations.get(key))

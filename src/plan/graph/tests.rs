@@ -1,6 +1,7 @@
 //! Specs as text, and the plan or the problems that they give.
 
 use super::*;
+use crate::plan::stage::{ContextId, Source, StageBase};
 use crate::spec::{ParseInputs, parse};
 
 fn try_plan(
