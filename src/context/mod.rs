@@ -9,6 +9,7 @@
 //! descriptors and give one result for any order of `readdir`, and Docker's ignore files have a
 //! language of their own, with quirks that images depend on (`pattern`).
 
+mod dialect;
 mod error;
 mod ignore;
 mod pattern;

@@ -197,10 +197,11 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&path) {
             return Ok(());
         }
-        let is_excluded = job.judge.verdict(&path).is_excluded;
+        let verdict = job.judge.verdict(&path);
+        let is_excluded = verdict.is_excluded;
         if is_excluded {
             listed.excluded += 1;
-            if !self.rules.may_take_in_below(&path) {
+            if !self.rules.may_take_in_below(&path, verdict) {
                 return Ok(());
             }
         }
