@@ -37,10 +37,12 @@
 pub mod build;
 pub mod context;
 pub mod explain;
+pub mod image;
 pub mod layer;
 pub mod oci;
 pub mod plan;
 pub mod spec;
 pub mod steps;
 pub mod store;
+pub mod transport;
 pub mod tree;

@@ -5,10 +5,19 @@
 //! module judges nothing, prints nothing and knows no clock: a caller who wants durations stamps
 //! the events as they come.
 
+mod bases;
+mod error;
 pub mod event;
 pub mod report;
 pub mod request;
+mod run;
+mod stages;
+mod study;
+
+pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
 pub use report::{BuildReport, LayerLine, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse};
+pub use run::{build, plans};
+pub use study::{check_image, check_spec, inspect_image};

@@ -1,7 +1,7 @@
 //! Requests: what to build, with every default decided.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::oci::{DocumentFormat, Platform, Reference};
@@ -40,6 +40,34 @@ pub struct BuildRequest {
     pub jobs: NonZeroUsize,
     /// `SOURCE_DATE_EPOCH`: the time that everything we write carries, in seconds since 1970.
     pub epoch: u64,
+}
+
+impl BuildRequest {
+    /// The folder that paths of the spec are relative to.
+    pub fn folder(&self) -> &Path {
+        self.spec_file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Where the image goes if nothing is said: an archive that is named after the repository of
+    /// the first of `names`, or else after the spec's folder.
+    pub fn default_output(&self, names: &[Reference]) -> ImageSource {
+        let repository = names
+            .first()
+            .and_then(|name| name.path().rsplit('/').next())
+            .map(str::to_owned);
+        let folder = || {
+            self.folder()
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let name = repository
+            .or_else(folder)
+            .unwrap_or_else(|| "image".to_owned());
+        ImageSource::OciArchive {
+            file: PathBuf::from(format!("{name}.tar")),
+            reference: None,
+        }
+    }
 }
 
 /// Whether results of earlier builds may be used.

@@ -5,13 +5,14 @@
 
 use std::path::Path;
 
-use boxwright::build::{BuildReport, BuildRequest, Observer};
+use boxwright::build::{BuildError, BuildReport, BuildRequest, Observer};
 use boxwright::explain::{Allowed, CheckReport, Inspection};
-use boxwright::oci::Platform;
-use boxwright::plan::{Plan, PlanInputs, PlannedLayer, PlannedStage, StageBase};
-use boxwright::spec::{BuildSpec, ImageSource, Name, ParseInputs};
+use boxwright::layer::LayerError;
+use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
+use boxwright::spec::ImageSource;
 use serde_json::{Value, json};
 
+use crate::cli::cache::refused;
 use crate::cli::exit::{Blame, Failure};
 
 /// What `--dry-run` shows.
@@ -25,28 +26,21 @@ pub(crate) struct PlanShown {
 /// Builds.
 pub(crate) fn build(
     request: &BuildRequest,
-    _observer: &dyn Observer,
+    observer: &dyn Observer,
 ) -> Result<BuildReport, Failure> {
-    plan(request)?;
-    Err(not_yet("build images"))
+    Ok(boxwright::build::build(request, observer)?)
 }
 
 /// Decides what a build would do.
 pub(crate) fn plan(request: &BuildRequest) -> Result<PlanShown, Failure> {
-    let spec = parse(request)?;
-    let contexts = request.context_overrides.iter();
-    let host = Platform::host();
-    let inputs = PlanInputs {
-        target: request.target.as_ref().map(Name::as_str),
-        contexts: &contexts
-            .map(|(name, directory)| (name.as_str().to_owned(), directory.clone()))
-            .collect(),
-        platform: request.platforms.first().unwrap_or(&host),
-    };
-    let plan = boxwright::plan::plan(&spec, &inputs)?;
+    let plans = boxwright::build::plans(request)?;
+    let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
     Ok(PlanShown {
-        text: plan.to_string(),
-        json: plan_json(&plan),
+        text: texts.join("\n"),
+        json: match &plans[..] {
+            [only] => plan_json(only),
+            several => several.iter().map(plan_json).collect(),
+        },
     })
 }
 
@@ -77,35 +71,40 @@ fn plan_json(plan: &Plan) -> Value {
 pub(crate) fn check_spec(
     request: &BuildRequest,
     allowed: Allowed,
-    _observer: &dyn Observer,
+    observer: &dyn Observer,
 ) -> Result<CheckReport, Failure> {
-    let spec = parse(request)?;
-    let stages = spec.stages.iter();
-    for stage in stages.filter(|stage| request.target.as_ref().is_none_or(|t| *t == *stage.name)) {
-        allowed.clone().with_spec(&spec.source, &stage.allow)?;
-    }
-    Err(not_yet("check specs"))
+    Ok(boxwright::build::check_spec(request, allowed, observer)?)
 }
 
 /// Checks an image.
-pub(crate) fn check_image(_: &ImageSource, _: &Path, _: &Allowed) -> Result<CheckReport, Failure> {
-    Err(not_yet("read images"))
+pub(crate) fn check_image(
+    image: &ImageSource,
+    store: &Path,
+    allowed: &Allowed,
+) -> Result<CheckReport, Failure> {
+    Ok(boxwright::build::check_image(image, store, allowed)?)
 }
 
 /// Looks into an image.
-pub(crate) fn inspect(_: &ImageSource, _: &Path, _: usize) -> Result<Inspection, Failure> {
-    Err(not_yet("read images"))
+pub(crate) fn inspect(
+    image: &ImageSource,
+    store: &Path,
+    largest: usize,
+) -> Result<Inspection, Failure> {
+    Ok(boxwright::build::inspect_image(image, store, largest)?)
 }
 
-fn parse(request: &BuildRequest) -> Result<BuildSpec, Failure> {
-    let host = Platform::host();
-    let inputs = ParseInputs {
-        arg_overrides: &request.arg_overrides,
-        platform: request.platforms.first().unwrap_or(&host),
-    };
-    Ok(boxwright::spec::parse(&request.source, &inputs)?)
-}
-
-fn not_yet(what: &str) -> Failure {
-    Failure::new(Blame::Input, format!("this version cannot {what} yet"))
+/// A spec, context or base that is wrong is the caller's to mend; a disk that fails is not.
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        match error {
+            BuildError::Spec(problems) => problems.into(),
+            BuildError::Store(error) => refused(error),
+            BuildError::Layer {
+                source: LayerError::Store(_) | LayerError::Write(_),
+                ..
+            } => Failure::failed(Blame::System, &error),
+            _ => Failure::failed(Blame::Input, &error),
+        }
+    }
 }

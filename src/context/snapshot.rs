@@ -1,6 +1,6 @@
 //! Snapshots: what a build may read of a directory, frozen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,8 @@ pub struct Snapshot {
     pub notes: Vec<String>,
     /// What was met.
     pub counts: Counts,
-    stats: std::collections::BTreeMap<LayerPath, FileStat>,
+    stats: BTreeMap<LayerPath, FileStat>,
+    index: FileIndex,
 }
 
 impl Snapshot {
@@ -40,7 +41,7 @@ impl Snapshot {
         root: &Path,
         rules: &IgnoreRules,
         wanted: &Wanted,
-        index: &FileIndex,
+        index: FileIndex,
         threads: NonZeroUsize,
     ) -> Result<Snapshot, ContextError> {
         let root: Arc<Path> = Arc::from(root);
@@ -50,7 +51,7 @@ impl Snapshot {
                 root: Arc::clone(&root),
                 rules,
                 wanted: &wanted,
-                index,
+                index: &index,
             };
             let walked = walk.run(threads)?;
             let tree = Tree::from_sorted(walked.entries);
@@ -63,13 +64,15 @@ impl Snapshot {
                         notes: walked.notes,
                         counts: walked.counts,
                         stats: walked.stats,
+                        index,
                     });
                 }
             }
         }
     }
 
-    /// Keeps what is known of the files now, so that the next build need not read them. What the
+    /// Keeps what is known of the files now, if that is news, so that the next build need not read
+    /// them. What the
     /// earlier index knew of files that were not wanted this time is forgotten.
     ///
     /// `began` is the time at which the walk began, in nanoseconds since 1970.
@@ -78,6 +81,7 @@ impl Snapshot {
     /// The store failing.
     pub fn remember(&self, store: &Store, context: &Digest, began: i128) -> Result<(), StoreError> {
         let mut builder = IndexBuilder::new(began);
+        let mut is_new = false;
         for (path, entry) in self.tree.iter() {
             let Some(stat) = self.stats.get(path) else {
                 continue;
@@ -85,16 +89,17 @@ impl Snapshot {
             let digest = entry
                 .as_file()
                 .and_then(|file| file.content.digest().copied());
-            builder.add(
-                path,
-                stat,
-                &Known {
-                    digest,
-                    xattrs: entry.xattrs.clone(),
-                },
-            );
+            let known = Known {
+                digest,
+                xattrs: entry.xattrs.clone(),
+            };
+            is_new |= builder.add(path, stat, &known)
+                && self.index.lookup(path, stat).as_ref() != Some(&known);
         }
-        builder.save(store, context)
+        match is_new || builder.len() != self.index.len() {
+            true => builder.save(store, context),
+            false => Ok(()),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Provided {
     pub written: Option<Reuse>,
 }
 
-/// The layer of `changes`: from the store if it is there, otherwise written now.
+/// The layer of `changes`, whose digest is `digest`: from the store if it is there, otherwise written now.
 ///
 /// `slot` names the place of the layer in its image, such as the spec, the stage and the step. It
 /// decides nothing but which earlier layer is looked at for frames: the bytes are the same with
@@ -37,12 +37,13 @@ pub struct Provided {
 /// Those of [`write()`].
 pub fn provide(
     changes: &Changeset,
+    digest: &Digest,
     store: &Store,
     slot: &[&str],
     records: Records,
     options: &WriteOptions<'_>,
 ) -> Result<Provided, LayerError> {
-    let key = layer_key(&changes.digest()?, options.compression, options.epoch);
+    let key = layer_key(digest, options.compression, options.epoch);
     if records == Records::Use
         && let Some(layer) = store
             .record(&key)?
@@ -144,7 +145,9 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let store = Store::open(scratch.path()).unwrap();
         let provided = |text: &str, records, epoch| {
-            provide(&one_file(text), &store, &["s"], records, &options(epoch)).unwrap()
+            let changes = one_file(text);
+            let digest = changes.digest().unwrap();
+            provide(&changes, &digest, &store, &["s"], records, &options(epoch)).unwrap()
         };
         let first = provided("x", Records::Use, 0);
         assert!(first.written.is_some());
@@ -164,8 +167,11 @@ mod tests {
     fn a_record_without_its_blob_is_no_hit() {
         let scratch = tempfile::tempdir().unwrap();
         let store = Store::open(scratch.path()).unwrap();
-        let provided =
-            || provide(&one_file("x"), &store, &["s"], Records::Use, &options(0)).unwrap();
+        let provided = || {
+            let changes = one_file("x");
+            let digest = changes.digest().unwrap();
+            provide(&changes, &digest, &store, &["s"], Records::Use, &options(0)).unwrap()
+        };
         let first = provided();
         std::fs::remove_file(store.blob_path(&first.layer.digest)).unwrap();
         assert_eq!(provided(), first);

@@ -8,6 +8,7 @@
 //! annotations through `HashMap` (another digest at every run), keep digests as `String`, and do
 //! not know Docker's `Healthcheck`. `oci-spec` serves the tests as an independent reader.
 
+pub mod blob;
 pub mod digest;
 pub mod document;
 pub mod json;
@@ -15,6 +16,7 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 
+pub use blob::{BlobError, BlobReader, BlobSink, BlobSource, VerifyingReader};
 pub use digest::{
     ChainId, DiffId, Digest, DigestError, HASHER_STATE, Hasher, HasherState, HashingReader,
     HashingWriter,

@@ -29,5 +29,4 @@ mod write;
 pub use account_files::add_accounts;
 pub use error::StepError;
 pub use mkdir::make_workdir;
-pub use owner::identify;
 pub use scene::{ReadContent, Scene, SourceKind, apply};

@@ -21,26 +21,6 @@ pub(crate) fn numbers(
     Ok((uid, gid))
 }
 
-/// The numbers of the user that a container runs as. Without a group, a user that the image knows
-/// brings its own group, and a number that it does not know brings group 0, as runtimes do.
-///
-/// # Errors
-/// A name that the image's account files do not have.
-pub fn identify(owner: &Owner, accounts: &Accounts, span: Span) -> Result<(u32, u32), StepError> {
-    let (uid, own_group) = match &owner.user {
-        Identity::Id(id) => (
-            *id,
-            accounts.user_by_uid(*id).map_or(0, |(_, user)| user.gid),
-        ),
-        Identity::Name(name) => user(name.as_str(), accounts, span)?,
-    };
-    let gid = match &owner.group {
-        None => own_group,
-        Some(group) => group_number(group, accounts, span)?,
-    };
-    Ok((uid, gid))
-}
-
 /// Given at most once, at the head of a step.
 pub(crate) fn optional(
     owner: Option<&Spanned<Owner>>,
@@ -88,10 +68,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_of_files_and_of_processes() {
+    fn names_and_numbers() {
         let accounts = Accounts::parse(b"app:x:1001:1002::/:/bin/sh\n", b"staff:x:50:\n");
         let span = Span { start: 0, end: 1 };
-        let files = |text: &str| {
+        let of = |text: &str| {
             numbers(
                 &Spanned {
                     value: text.parse().unwrap(),
@@ -100,22 +80,20 @@ mod tests {
                 &accounts,
             )
         };
-        let process = |text: &str| identify(&text.parse().unwrap(), &accounts, span);
-        for (text, of_files, of_process) in [
-            ("app", (1001, 1002), (1001, 1002)),
-            ("app:staff", (1001, 50), (1001, 50)),
-            ("1001", (1001, 1001), (1001, 1002)),
-            ("7", (7, 7), (7, 0)),
-            ("7:8", (7, 8), (7, 8)),
-            ("root", (0, 0), (0, 0)),
-            ("0:root", (0, 0), (0, 0)),
+        for (text, expected) in [
+            ("app", (1001, 1002)),
+            ("app:staff", (1001, 50)),
+            ("1001", (1001, 1001)),
+            ("7", (7, 7)),
+            ("7:8", (7, 8)),
+            ("root", (0, 0)),
+            ("0:root", (0, 0)),
         ] {
-            assert_eq!(files(text), Ok(of_files), "{text}");
-            assert_eq!(process(text), Ok(of_process), "{text}");
+            assert_eq!(of(text), Ok(expected), "{text}");
         }
-        let error = files("ap").unwrap_err();
+        let error = of("ap").unwrap_err();
         assert_eq!(error.message, "the image has no user \"ap\"");
         assert_eq!(error.help[0], "did you mean \"app\"?");
-        assert!(process("app:stuff").unwrap_err().help[0].contains("staff"));
+        assert!(of("app:stuff").unwrap_err().help[0].contains("staff"));
     }
 }

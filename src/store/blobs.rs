@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -202,6 +203,20 @@ impl Store {
         let mut file = self.temporary()?;
         write(file.as_file_mut()).map_err(StoreError::io("write", path))?;
         name(file, path)
+    }
+
+    /// The time by the clock that stamps the store's files, in nanoseconds since 1970: what the
+    /// file index compares the times of files with.
+    ///
+    /// # Errors
+    /// The file system failing.
+    pub fn now(&self) -> Result<i128, StoreError> {
+        let file = self.temporary()?;
+        let metadata = file
+            .as_file()
+            .metadata()
+            .map_err(StoreError::io("read", file.path()))?;
+        Ok(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
     }
 
     /// Notes that something was used, for `gc`. It is no harm if that fails.

@@ -118,9 +118,10 @@ impl IndexBuilder {
     }
 
     /// Adds what the file at `path` holds, unless it is too young to be told from a later version.
-    pub fn add(&mut self, path: &LayerPath, stat: &FileStat, known: &Known) {
+    /// Returns whether it was added.
+    pub fn add(&mut self, path: &LayerPath, stat: &FileStat, known: &Known) -> bool {
         if stat.mtime.max(stat.ctime) + GRANULARITY > self.now {
-            return;
+            return false;
         }
         let bytes = &mut self.bytes;
         put(bytes, path.as_bytes());
@@ -143,6 +144,17 @@ impl IndexBuilder {
             put(bytes, value);
         }
         self.count += 1;
+        true
+    }
+
+    /// Number of files that were added.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Keeps the index under `context`, in the place of an earlier one.

@@ -30,6 +30,7 @@ mod gc;
 mod index;
 mod lock;
 mod record;
+mod transfer;
 
 pub use blobs::{BlobWriter, Store};
 pub use content::{ContentError, ContentFile};

@@ -11,7 +11,7 @@ fn path(text: &str) -> LayerPath {
     LayerPath::parse(text.as_bytes()).unwrap()
 }
 
-fn snapshot(root: &Path, wanted: &Wanted, index: &FileIndex) -> Snapshot {
+fn snapshot(root: &Path, wanted: &Wanted, index: FileIndex) -> Snapshot {
     Snapshot::take(root, &IgnoreRules::none(), wanted, index, THREADS).unwrap()
 }
 
@@ -45,7 +45,7 @@ fn links_on_the_way_to_what_is_wanted_are_followed_inside() {
     symlink("real", root.join("link")).unwrap();
     symlink("../../../etc", root.join("out")).unwrap();
     let wanted = Wanted::Below(vec![path("link/dir"), path("out/passwd")]);
-    let taken = snapshot(root, &wanted, &FileIndex::default());
+    let taken = snapshot(root, &wanted, FileIndex::default());
     let names: Vec<String> = taken
         .tree
         .iter()
@@ -94,14 +94,14 @@ fn known_files_are_not_read_again_and_changed_ones_are() {
     }
     let context = Digest::of(b"context");
     let later = nanoseconds(SystemTime::now() + Duration::from_secs(10));
-    let first = snapshot(&root, &Wanted::All, &FileIndex::default());
+    let first = snapshot(&root, &Wanted::All, FileIndex::default());
     read_digests(&store, &files_of(&first), THREADS).unwrap();
     first.remember(&store, &context, later).unwrap();
 
     std::thread::sleep(Duration::from_millis(12));
     fs::write(root.join("b"), "c").unwrap();
     let index = FileIndex::load(&store, &context).unwrap();
-    let second = snapshot(&root, &Wanted::All, &index);
+    let second = snapshot(&root, &Wanted::All, index);
     let digests: Vec<Option<Digest>> = files_of(&second)
         .iter()
         .map(|file| file.digest().copied())
@@ -124,7 +124,7 @@ fn a_file_that_changes_twice_in_one_tick_is_read_twice() {
             fs::write(root.join("f"), bytes).unwrap();
             let began = nanoseconds(SystemTime::now());
             let index = FileIndex::load(&store, &context).unwrap();
-            let taken = snapshot(&root, &Wanted::All, &index);
+            let taken = snapshot(&root, &Wanted::All, index);
             read_digests(&store, &files_of(&taken), THREADS).unwrap();
             assert_eq!(files_of(&taken)[0].digest(), Some(&Digest::of(&bytes)));
             taken.remember(&store, &context, began).unwrap();
@@ -139,7 +139,7 @@ fn a_file_that_changes_before_it_is_read_is_an_error() {
     let root = scratch.path().join("context");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("f"), "one").unwrap();
-    let taken = snapshot(&root, &Wanted::All, &FileIndex::default());
+    let taken = snapshot(&root, &Wanted::All, FileIndex::default());
     std::thread::sleep(Duration::from_millis(12));
     fs::write(root.join("f"), "two").unwrap();
     let error = read_digests(&store, &files_of(&taken), THREADS)

@@ -1,0 +1,91 @@
+//! Why a build ended early: one variant per room.
+
+use crate::context::ContextError;
+use crate::explain::ExplainError;
+use crate::image::ImageError;
+use crate::layer::LayerError;
+use crate::plan::PlannedStage;
+use crate::spec::{Diagnostics, ImageSource};
+use crate::store::StoreError;
+use crate::transport::{OutputError, TransportError};
+use crate::tree::TreeError;
+
+/// Why a build, a check or an inspection ended early. The texts fit after "failed to".
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The spec is wrong, and it is known where.
+    #[error("{0}")]
+    Spec(Diagnostics),
+    /// A context could not be read.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A layer could not be written.
+    #[error("make layer {title:?} of stage {stage:?}")]
+    Layer {
+        /// The stage.
+        stage: String,
+        /// What the layer does.
+        title: String,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// A layer of a base image could not be read.
+    #[error("read layer {number} of {image}")]
+    BaseLayer {
+        /// The image.
+        image: ImageSource,
+        /// The layer, from 1.
+        number: usize,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// The layers of a base image do not fit each other.
+    #[error("put the layers of {image} together")]
+    BaseTree {
+        /// The image.
+        image: ImageSource,
+        /// Why.
+        #[source]
+        source: TreeError,
+    },
+    /// The steps of a stage do not fit its tree. This is a mistake of ours.
+    #[error("apply the steps of stage {stage:?}")]
+    StageTree {
+        /// The stage.
+        stage: String,
+        /// Why.
+        #[source]
+        source: TreeError,
+    },
+    /// The image could not be put together.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A base could not be read or an output could not be written.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The place for an image makes no sense.
+    #[error("write the image: {0}")]
+    Output(#[from] OutputError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The image could not be looked into.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+}
+
+impl BuildError {
+    pub(crate) fn stage_tree(stage: &PlannedStage) -> impl FnOnce(TreeError) -> BuildError {
+        let stage = stage.name().to_owned();
+        move |source| BuildError::StageTree { stage, source }
+    }
+}
+
+impl From<Diagnostics> for BuildError {
+    fn from(problems: Diagnostics) -> BuildError {
+        BuildError::Spec(problems)
+    }
+}

@@ -1,0 +1,463 @@
+//! Stages, evaluated: every step becomes a changeset, and nothing is read but what steps look at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::build::bases::{self, Base};
+use crate::build::error::BuildError;
+use crate::build::event::{Event, Observer};
+use crate::build::report::Origin;
+use crate::build::request::BuildRequest;
+use crate::context::{Snapshot, Wanted, rules_for};
+use crate::image::{self, ConfigInputs, ImageError, resolve_user};
+use crate::oci::{Digest, ImageConfig};
+use crate::plan::{
+    ContextId, ImageId, Plan, PlannedContext, PlannedLayer, PlannedStage, Source, StageBase,
+    StageId,
+};
+use crate::spec::{Diagnostic, Diagnostics, SourceText};
+use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
+use crate::store::{FileIndex, Store};
+use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
+
+/// Evaluates the stages of one plan.
+pub(crate) struct Workshop<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) plan: &'a Plan,
+    pub(crate) store: &'a Store,
+    pub(crate) observer: &'a dyn Observer,
+    /// When the build began, by the clock of the store's file system.
+    pub(crate) began: i128,
+    contexts: BTreeMap<usize, Arc<Snapshot>>,
+    images: BTreeMap<usize, Arc<Base>>,
+    steps_done: u64,
+    notes: Vec<String>,
+}
+
+/// A stage with everything below it.
+#[derive(Debug, Clone)]
+pub(crate) struct Evaluated {
+    pub(crate) tree: Arc<Tree>,
+    /// The image at the bottom, if there is one.
+    pub(crate) base: Option<Arc<Base>>,
+    /// The layers on it, lowest first, those of the stages below among them.
+    pub(crate) layers: Vec<Arc<StageLayer>>,
+    /// The config so far: everything but these layers.
+    pub(crate) config: ImageConfig,
+}
+
+/// What a stage starts from.
+struct Below {
+    tree: Arc<Tree>,
+    base: Option<Arc<Base>>,
+    layers: Vec<Arc<StageLayer>>,
+    /// `None` for `scratch`.
+    config: Option<ImageConfig>,
+}
+
+/// What becomes one layer.
+#[derive(Debug)]
+pub(crate) struct StageLayer {
+    pub(crate) stage: String,
+    pub(crate) title: String,
+    pub(crate) changes: Changeset,
+}
+
+impl<'a> Workshop<'a> {
+    pub(crate) fn new(
+        request: &'a BuildRequest,
+        plan: &'a Plan,
+        store: &'a Store,
+        observer: &'a dyn Observer,
+        began: i128,
+    ) -> Workshop<'a> {
+        Workshop {
+            request,
+            plan,
+            store,
+            observer,
+            began,
+            contexts: BTreeMap::new(),
+            images: BTreeMap::new(),
+            steps_done: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Evaluates all stages of the plan; the target comes out.
+    pub(crate) fn target(&mut self) -> Result<Evaluated, BuildError> {
+        let mut done: Vec<Evaluated> = Vec::new();
+        for stage in &self.plan.stages {
+            let evaluated = self.stage(stage, &done)?;
+            done.push(evaluated);
+        }
+        Ok(done.swap_remove(self.plan.target.0))
+    }
+
+    /// All base images that were needed.
+    pub(crate) fn bases(&self) -> Vec<Arc<Base>> {
+        self.images.values().cloned().collect()
+    }
+
+    /// What should be told, each once.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Keeps what was learnt of the contexts' files.
+    pub(crate) fn remember(&self) -> Result<(), BuildError> {
+        for (place, snapshot) in &self.contexts {
+            let directory = self.directory(&self.plan.contexts[*place]);
+            snapshot.remember(self.store, &context_key(&directory), self.began)?;
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, stage: &PlannedStage, done: &[Evaluated]) -> Result<Evaluated, BuildError> {
+        self.observer.event(Event::StageStarted {
+            stage: stage.name(),
+            steps: stage.steps().count(),
+        });
+        let mut below = self.below(stage, done)?;
+        let mut tree = Arc::unwrap_or_clone(below.tree);
+        if let Some(layer) = self.setup(stage, &mut tree)? {
+            below.layers.push(Arc::new(layer));
+        }
+        let accounts = self.accounts(&tree, stage)?;
+        for layer in &stage.layers {
+            let changes = self.layer(stage, layer, &mut tree, &accounts, done)?;
+            if !changes.is_empty() {
+                let (stage, title) = (stage.name().to_owned(), layer.title.clone());
+                below.layers.push(Arc::new(StageLayer {
+                    stage,
+                    title,
+                    changes,
+                }));
+            }
+        }
+        let accounts = self.accounts(&tree, stage)?;
+        let config = self.config(stage, below.config.as_ref(), &accounts)?;
+        Ok(Evaluated {
+            tree: Arc::new(tree),
+            base: below.base,
+            layers: below.layers,
+            config,
+        })
+    }
+
+    /// What the stage starts from.
+    fn below(&mut self, stage: &PlannedStage, done: &[Evaluated]) -> Result<Below, BuildError> {
+        Ok(match stage.base {
+            StageBase::Scratch => Below {
+                tree: Arc::new(Tree::new()),
+                base: None,
+                layers: Vec::new(),
+                config: None,
+            },
+            StageBase::Stage(StageId(place)) => {
+                let Evaluated {
+                    tree,
+                    base,
+                    layers,
+                    config,
+                } = done[place].clone();
+                Below {
+                    tree,
+                    base,
+                    layers,
+                    config: Some(config),
+                }
+            }
+            StageBase::Image(id) => {
+                let base = self.image(id)?;
+                let (tree, config) = (Arc::new(base.tree.clone()), Some(base.config.clone()));
+                Below {
+                    tree,
+                    config,
+                    base: Some(base),
+                    layers: Vec::new(),
+                }
+            }
+        })
+    }
+
+    /// Users, groups and working directories, before the first step.
+    fn setup(
+        &mut self,
+        stage: &PlannedStage,
+        tree: &mut Tree,
+    ) -> Result<Option<StageLayer>, BuildError> {
+        let Some(title) = stage.setup_title() else {
+            return Ok(None);
+        };
+        let (bases, store) = (self.bases(), self.store);
+        let read = |content: &_| bases::read_small(&bases, content, store);
+        let complain = self.complain();
+        let mut all = add_accounts(&stage.stage, tree, &read).map_err(&complain)?;
+        tree.apply(&all).map_err(BuildError::stage_tree(stage))?;
+        let span = stage.stage.name.span;
+        for workdir in stage.workdirs() {
+            let changes = make_workdir(tree, workdir, span).map_err(&complain)?;
+            tree.apply(&changes)
+                .map_err(BuildError::stage_tree(stage))?;
+            all.merge(changes);
+        }
+        Ok((!all.is_empty()).then(|| StageLayer {
+            stage: stage.name().to_owned(),
+            title,
+            changes: all,
+        }))
+    }
+
+    fn layer(
+        &mut self,
+        stage: &PlannedStage,
+        layer: &PlannedLayer,
+        tree: &mut Tree,
+        accounts: &Accounts,
+        done: &[Evaluated],
+    ) -> Result<Changeset, BuildError> {
+        let below = (layer.steps.len() > 1).then(|| tree.clone());
+        let workdir = stage.workdir();
+        let mut all = Changeset::new();
+        for step in &layer.steps {
+            self.observer.event(Event::StepStarted {
+                stage: stage.name(),
+                step: step.number,
+                title: &step.title,
+            });
+            let source = step
+                .source
+                .map(|source| self.source(source, done))
+                .transpose()?;
+            self.steps_done += 1;
+            let (bases, store) = (self.bases(), self.store);
+            let scene = Scene {
+                tree,
+                workdir: &workdir,
+                accounts,
+                source: source.as_ref().map(|(tree, kind)| (tree.tree(), *kind)),
+                space: 1 << 32 | self.steps_done,
+                args: &self.plan.args,
+                read: &|content| bases::read_small(&bases, content, store),
+            };
+            let changes = apply(&step.step.action, &scene).map_err(self.complain())?;
+            self.observer.event(Event::StepFinished {
+                stage: stage.name(),
+                step: step.number,
+                title: &step.title,
+                origin: Origin::Built,
+                entries: changes.len() as u64,
+                bytes: bytes(&changes),
+            });
+            tree.apply(&changes)
+                .map_err(BuildError::stage_tree(stage))?;
+            if all.is_empty() {
+                all = changes
+            } else {
+                all.merge(changes)
+            }
+        }
+        if let Some(below) = below {
+            // What one step of a layer makes and the next takes away was never there.
+            all.retain(|path, change| *change != Change::Whiteout || below.entry(path).is_some());
+        }
+        Ok(all)
+    }
+
+    /// The tree that a step takes files from.
+    fn source(
+        &mut self,
+        source: Source,
+        done: &[Evaluated],
+    ) -> Result<(SourceTree, SourceKind), BuildError> {
+        Ok(match source {
+            Source::Context(id) => (SourceTree::Context(self.context(id)?), SourceKind::Context),
+            Source::Stage(StageId(place)) => (
+                SourceTree::Stage(Arc::clone(&done[place].tree)),
+                SourceKind::Tree,
+            ),
+            Source::Image(id) => (SourceTree::Image(self.image(id)?), SourceKind::Tree),
+        })
+    }
+
+    fn context(&mut self, ContextId(place): ContextId) -> Result<Arc<Snapshot>, BuildError> {
+        if let Some(snapshot) = self.contexts.get(&place) {
+            return Ok(Arc::clone(snapshot));
+        }
+        let planned = &self.plan.contexts[place];
+        let directory = self.directory(planned);
+        let spec_file = planned.is_main.then_some(self.request.spec_file.as_path());
+        let rules = rules_for(&directory, spec_file)?;
+        let index = FileIndex::load(self.store, &context_key(&directory))?;
+        let wanted = match planned.wanted.iter().any(crate::tree::LayerPath::is_root) {
+            true => Wanted::All,
+            false => Wanted::Below(planned.wanted.clone()),
+        };
+        let snapshot = Arc::new(Snapshot::take(
+            &directory,
+            &rules,
+            &wanted,
+            index,
+            self.request.jobs,
+        )?);
+        let counts = snapshot.counts;
+        self.observer.event(Event::ContextWalked {
+            name: &planned.name,
+            files: counts.files,
+            bytes: counts.bytes,
+            excluded: counts.excluded,
+        });
+        self.notes.extend(snapshot.notes.iter().cloned());
+        self.contexts.insert(place, Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// What is written in the spec is relative to its folder; an override to the caller's.
+    fn directory(&self, planned: &PlannedContext) -> std::path::PathBuf {
+        match self
+            .request
+            .context_overrides
+            .iter()
+            .any(|(name, _)| name.as_str() == planned.name)
+        {
+            true => planned.directory.clone(),
+            false => self.request.folder().join(&planned.directory),
+        }
+    }
+
+    fn image(&mut self, ImageId(place): ImageId) -> Result<Arc<Base>, BuildError> {
+        if let Some(base) = self.images.get(&place) {
+            return Ok(Arc::clone(base));
+        }
+        let source = &self.plan.images[place];
+        let base = bases::import(
+            source,
+            self.request.folder(),
+            &self.plan.platform,
+            self.store,
+        )?;
+        self.observer.event(Event::BaseImported {
+            reference: &source.to_string(),
+            layers: base.layers.len(),
+            bytes: base.layers.iter().map(|layer| layer.blob.size).sum(),
+        });
+        let base = Arc::new(base);
+        self.images.insert(place, Arc::clone(&base));
+        Ok(base)
+    }
+
+    fn accounts(&self, tree: &Tree, stage: &PlannedStage) -> Result<Accounts, BuildError> {
+        let bases = self.bases();
+        tree.accounts(|content| bases::read_small(&bases, content, self.store))
+            .map_err(|cause: String| {
+                let message = format!("the account files of the image cannot be read: {cause}");
+                Diagnostics::from(Diagnostic::new(
+                    &self.plan.source,
+                    stage.stage.name.span,
+                    message,
+                ))
+                .into()
+            })
+    }
+
+    /// The config after this stage, but for its layers.
+    fn config(
+        &mut self,
+        stage: &PlannedStage,
+        below: Option<&ImageConfig>,
+        accounts: &Accounts,
+    ) -> Result<ImageConfig, BuildError> {
+        let settings = &stage.stage.config;
+        let user = settings
+            .user
+            .as_ref()
+            .map(|user| resolve_user(user, settings.user_as, accounts))
+            .transpose();
+        let user = user.map_err(|error| user_diagnostic(&self.plan.source, error.into()))?;
+        let built = image::config(&ConfigInputs {
+            base: below,
+            settings,
+            workdir: stage.stage.workdir.as_ref().map(|workdir| &workdir.value),
+            user: user.as_ref().map(|user| user.text.as_str()),
+            layers: &[],
+            epoch: self.request.epoch,
+            platform: &self.plan.platform,
+        });
+        let built = built.map_err(|error| user_diagnostic(&self.plan.source, error))?;
+        self.notes.extend(built.notes);
+        Ok(built.config)
+    }
+
+    fn complain(&self) -> impl Fn(crate::steps::StepError) -> BuildError + use<'a> {
+        let source: &'a Arc<SourceText> = &self.plan.source;
+        move |error| Diagnostics::from(error.into_diagnostic(source)).into()
+    }
+}
+
+/// A tree that a step takes files from, kept alive while it does.
+enum SourceTree {
+    Context(Arc<Snapshot>),
+    Stage(Arc<Tree>),
+    Image(Arc<Base>),
+}
+
+impl SourceTree {
+    fn tree(&self) -> &Tree {
+        match self {
+            SourceTree::Context(snapshot) => &snapshot.tree,
+            SourceTree::Stage(tree) => tree,
+            SourceTree::Image(base) => &base.tree,
+        }
+    }
+}
+
+/// Sizes of the files of a changeset together.
+pub(crate) fn bytes(changes: &Changeset) -> u64 {
+    let files = changes
+        .iter()
+        .filter_map(|(_, change)| change.entry().and_then(Entry::as_file));
+    files.map(|file| file.content.size()).sum()
+}
+
+/// A context's index is found by its directory; that decides nothing but what need not be read.
+fn context_key(directory: &Path) -> Digest {
+    let real = std::fs::canonicalize(directory);
+    let path = real.as_deref().unwrap_or(directory);
+    Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+}
+
+/// An error that has a place in the spec is told there.
+fn user_diagnostic(source: &Arc<SourceText>, error: ImageError) -> BuildError {
+    use crate::image::UserError::{UnknownGroup, UnknownUser};
+    let (span, what, name, nearest) = match &error {
+        ImageError::User(UnknownUser {
+            name,
+            span,
+            nearest,
+        }) => (*span, "user", name, nearest),
+        ImageError::User(UnknownGroup {
+            name,
+            span,
+            nearest,
+        }) => (*span, "group", name, nearest),
+        ImageError::HealthcheckWithoutTest(span) => {
+            let diagnostic = Diagnostic::new(source, *span, "the health check has nothing to run")
+                .help("say what: `test: [curl, -f, http://localhost:8080/health]`");
+            return Diagnostics::from(diagnostic).into();
+        }
+        _ => return error.into(),
+    };
+    let name = name.as_str();
+    let diagnostic = Diagnostic::new(source, span, format!("the image has no {what} {name:?}"));
+    let diagnostic = match nearest {
+        Some(similar) => diagnostic.help(format!("did you mean {similar:?}?")),
+        None => diagnostic,
+    };
+    let number = if what == "user" { "uid" } else { "gid" };
+    Diagnostics::from(diagnostic.help(format!(
+        "create it in this stage: `{what}s: [{{name: {name}, {number}: 1001}}]`, or write a number"
+    )))
+    .into()
+}

@@ -1,0 +1,35 @@
+//! Room 7: image ↔ the world.
+//!
+//! Comes in: an [`crate::image::ImageSet`] and an [`Output`], or the source of a base image. Goes
+//! out: a layout or an archive under its final name, complete or not at all ([`write()`]); or a
+//! [`BaseImage`] whose layers are in the store ([`import_base`]).
+//!
+//! What is read is believed only after its size and digest were checked. Names inside an archive
+//! never become paths of this machine. Nothing is ever written under its final name before it is
+//! whole, and nothing of another image in a layout is touched. Registries come later.
+//!
+//! OCI image spec, `image-layout.md`; Docker image spec v1.2, "Combined Image JSON + Filesystem
+//! Changeset Format"; what loaders demand beyond them stands in `archive_writer`.
+
+mod archive;
+mod archive_writer;
+mod check;
+mod disk;
+mod docker_archive;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod import;
+mod layout;
+mod layout_writer;
+mod naming;
+mod output;
+mod select;
+mod tar_writer;
+mod write;
+
+pub use check::{validate_archive, validate_layout};
+pub use error::{OutputError, TransportError};
+pub use import::{BaseImage, import_base};
+pub use output::Output;
+pub use write::{Receipt, Written, write};
