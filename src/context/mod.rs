@@ -15,6 +15,7 @@ mod ignore;
 mod pattern;
 mod snapshot;
 mod walk;
+mod xattrs;
 
 pub use error::{ContextError, IgnoreError};
 pub use ignore::{IgnoreRules, Judge, Verdict};
