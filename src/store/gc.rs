@@ -160,7 +160,7 @@ impl Store {
                 max_bytes: Some(0),
                 max_age: Some(Duration::ZERO),
             },
-            SystemTime::now(),
+            self.opened(),
         )
     }
 
