@@ -7,7 +7,8 @@
 //!
 //! Neither `walkdir` nor `globset` serves here: the walk must be parallel, work by directory
 //! descriptors and give one result for any order of `readdir`, and Docker's ignore files have a
-//! language of their own, with quirks that images depend on (`pattern`).
+//! language of their own, with quirks that images depend on (`pattern`, and `dialect` for the
+//! regular expressions that show through it).
 
 mod dialect;
 mod error;
