@@ -1,6 +1,7 @@
 //! One binary of integration tests; one line of purpose per module.
 
 mod architecture; // the rules of the house, kept by reading the sources
+mod build_loaders; // contexts become images that every loader takes
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
