@@ -105,7 +105,7 @@ impl From<BuildError> for Failure {
             BuildError::Store(error) => refused(error),
             // Wherever the room ran out: below the store, or below an output.
             error if is_disk_full => Failure::failed(Blame::System, &error)
-                .hint("make room: boxwright cache gc --max-size 5GB"),
+                .hint("make room, for instance in the store: boxwright cache gc --max-size 5GB"),
             BuildError::Transport(TransportError::Store { .. }) => {
                 Failure::failed(Blame::System, &error)
             }
@@ -121,7 +121,14 @@ impl From<BuildError> for Failure {
 /// Whether there was no room for something, however deep in the causes.
 fn disk_is_full(error: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), StorageFull | QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
