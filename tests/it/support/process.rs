@@ -18,6 +18,10 @@ pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// The most memory that the program itself held, in KiB, as seen every two milliseconds; a
+    /// program of its own that it starts is not counted.
+    pub(crate) peak_kib: u64,
+    pub(crate) took: Duration,
 }
 
 impl fmt::Debug for Ran {
@@ -66,7 +70,9 @@ pub(crate) fn run(command: &mut Command) -> Ran {
         .spawn()
         .unwrap_or_else(|cause| panic!("failed to start {text}: {cause}"));
     let start = Instant::now();
+    let mut peak_kib = 0;
     let status = loop {
+        peak_kib = peak_kib.max(peak_of(child.id()));
         if let Some(status) = child.try_wait().expect("wait for a child") {
             break status;
         }
@@ -84,7 +90,17 @@ pub(crate) fn run(command: &mut Command) -> Ran {
         code: status.code().unwrap_or(128 + killed),
         stdout: read_all(&mut out),
         stderr: read_all(&mut err),
+        peak_kib,
+        took: start.elapsed(),
     }
+}
+
+/// The high-water mark of a running process's memory, in KiB; 0 if it has ended.
+fn peak_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0)
 }
 
 fn scratch_file() -> File {
