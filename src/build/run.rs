@@ -14,8 +14,8 @@ use crate::context::read_digests;
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
 use crate::layer::{self, Compression, Layer, LayerError, Records, WriteOptions};
 use crate::oci::{Codec, Digest, Platform, Reference};
-use crate::plan::{Plan, PlanInputs, plan};
-use crate::spec::{self, BuildSpec, Diagnostic, Diagnostics, ParseInputs};
+use crate::plan::{Plan, PlanInputs, final_user, plan};
+use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
 use crate::transport::{self, Output, Written};
 use crate::tree::{Changeset, Content};
@@ -129,31 +129,10 @@ pub(crate) fn names(request: &BuildRequest, plan: &Plan) -> Vec<Reference> {
 
 /// A user that the base image brings is known only now.
 fn check_final_user(plan: &Plan, target: &Evaluated) -> Result<(), BuildError> {
-    let stage = plan.target_stage();
-    let user = target
-        .config
-        .config
-        .user
-        .split(':')
-        .next()
-        .unwrap_or_default();
-    let is_root = matches!(user, "" | "0" | "root");
-    let may_be_root = stage
-        .stage
-        .allow
-        .iter()
-        .any(|allow| allow.value == spec::Allow::Root);
-    if !is_root || may_be_root {
-        return Ok(());
+    match final_user(plan, &target.config.config.user) {
+        Some(problem) => Err(Diagnostics::from(problem).into()),
+        None => Ok(()),
     }
-    let message = format!(
-        "the base of the final stage {:?} names no user, so the image runs as root",
-        stage.name()
-    );
-    let diagnostic = Diagnostic::new(&plan.source, stage.stage.from.span, message)
-        .help("name one: `config: {user: app}`, and create it if the base has none: `users: [{name: app, uid: 1001}]`")
-        .help("or say that this is meant: allow: [root]");
-    Err(Diagnostics::from(diagnostic).into())
 }
 
 /// A layer that is in the store, and where it came from.

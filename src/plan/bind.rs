@@ -1,95 +1,128 @@
-//! What the names of a stage mean: every context, stage and image gets its number.
+//! Binding: every name of a needed stage gets the number of what it means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::graph::{Edge, PlanInputs};
+use crate::plan::graph::Graph;
+use crate::plan::making::{MAIN_CONTEXT, PlanInputs};
+use crate::plan::origin::{Written, written};
 use crate::plan::stage::{
-    ContextId, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
-    StageId, fixed_part, title,
+    ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
+    StageBase, StageId, fixed_part,
 };
+use crate::plan::title::title;
 use crate::spec::{
-    Action, Base, BuildSpec, ContextPath, ImageSource, Name, Origin, Spanned, Step, WriteSource,
+    AbsolutePath, Action, Base, BuildSpec, ImageSource, Name, Origin, Spanned, Stage,
 };
 use crate::tree::LayerPath;
 
-/// The place of the stage of this name in the spec.
-pub(crate) fn position(spec: &BuildSpec, name: &Name) -> Option<usize> {
-    spec.stages
-        .iter()
-        .position(|stage| stage.name.value == *name)
-}
-
-/// Where a step takes files from, as written.
-pub(crate) enum Written<'a> {
-    Main,
-    From(&'a Spanned<Origin>),
-    Nothing,
-}
-
-/// The source of a step's files, and the paths in it.
-pub(crate) fn written(action: &Action) -> (Written<'_>, Vec<&ContextPath>) {
-    match action {
-        Action::Copy(copy) => {
-            let paths = copy.sources.iter().map(|source| &source.value).collect();
-            (
-                copy.from.as_ref().map_or(Written::Main, Written::From),
-                paths,
-            )
-        }
-        Action::Write(write) => match &write.content {
-            WriteSource::Text(_) => (Written::Nothing, Vec::new()),
-            WriteSource::Template { path, from } => (
-                from.as_ref().map_or(Written::Main, Written::From),
-                vec![&path.value],
-            ),
-        },
-        _ => (Written::Nothing, Vec::new()),
-    }
-}
-
 /// Gives every context and image its number as it is met.
 pub(crate) struct Binder<'a> {
-    pub(crate) spec: &'a BuildSpec,
-    pub(crate) inputs: &'a PlanInputs<'a>,
-    pub(crate) order: &'a [usize],
-    /// The paths wanted of each context, by name; the main one is `None`.
-    pub(crate) contexts: BTreeMap<Option<Name>, BTreeSet<LayerPath>>,
-    pub(crate) images: Vec<ImageSource>,
+    spec: &'a BuildSpec,
+    inputs: &'a PlanInputs<'a>,
+    graph: &'a Graph<'a>,
+    /// The number of each needed stage, by its place in the spec.
+    ids: BTreeMap<usize, StageId>,
+    /// The working directory that each stage so far leaves to a stage built from it.
+    workdirs: Vec<Option<AbsolutePath>>,
+    context_ids: BTreeMap<&'a Name, ContextId>,
+    /// The paths wanted of each context.
+    wanted: BTreeMap<ContextId, BTreeSet<LayerPath>>,
+    images: Vec<ImageSource>,
+    image_ids: BTreeMap<&'a ImageSource, ImageId>,
 }
 
-impl Binder<'_> {
-    pub(crate) fn stage(&mut self, index: usize, edges: &[Edge]) -> PlannedStage {
-        let stage = &self.spec.stages[index];
-        let base = match &stage.from.value {
-            Base::Scratch => StageBase::Scratch,
-            Base::Name(name) => self
-                .stage_id(name)
-                .map_or(StageBase::Scratch, StageBase::Stage),
-            Base::Image(image) => StageBase::Image(self.image(image)),
-        };
-        let depends_on: BTreeSet<StageId> = edges
-            .iter()
-            .filter_map(|edge| self.order.iter().position(|other| *other == edge.to))
-            .map(StageId)
-            .collect();
-        let layers = self.layers(&stage.steps);
-        PlannedStage {
-            stage: stage.clone(),
-            base,
-            depends_on: depends_on.into_iter().collect(),
-            layers,
+/// The main context comes first, then the named ones.
+const MAIN: ContextId = ContextId(0);
+
+impl<'a> Binder<'a> {
+    /// A binder for the stages at the places of `order`, which are to be bound in this order.
+    pub(crate) fn new(
+        spec: &'a BuildSpec,
+        inputs: &'a PlanInputs<'a>,
+        graph: &'a Graph<'a>,
+        order: &[usize],
+    ) -> Binder<'a> {
+        let named = spec.contexts.named.keys();
+        Binder {
+            spec,
+            inputs,
+            graph,
+            ids: order.iter().copied().zip((0..).map(StageId)).collect(),
+            workdirs: Vec::new(),
+            context_ids: named.zip((MAIN.0 + 1..).map(ContextId)).collect(),
+            wanted: BTreeMap::new(),
+            images: Vec::new(),
+            image_ids: BTreeMap::new(),
         }
     }
 
-    /// Neighbouring steps of one name become one layer, any other step has its own.
-    fn layers(&mut self, steps: &[Step]) -> Vec<PlannedLayer> {
+    /// The stage at a place of the spec; what it uses has been bound before.
+    pub(crate) fn stage(&mut self, index: usize) -> PlannedStage {
+        let stage = &self.spec.stages[index];
+        let base = match &stage.from.value {
+            Base::Image(image) => StageBase::Image(self.image(image)),
+            // A name that means nothing is a problem already, and there will be no plan.
+            Base::Scratch | Base::Name(_) => self.base(index),
+        };
+        let base_workdir = match base {
+            StageBase::Scratch => Some(AbsolutePath::default()),
+            StageBase::Stage(id) => self.workdirs[id.0].clone(),
+            StageBase::Image(_) => None,
+        };
+        let edges = self.graph.edges(index).iter();
+        let depends_on: BTreeSet<StageId> = edges
+            .filter_map(|edge| self.ids.get(&edge.to).copied())
+            .collect();
+        let mut planned = PlannedStage {
+            stage: stage.clone(),
+            base,
+            base_workdir,
+            depends_on: depends_on.into_iter().collect(),
+            layers: Vec::new(),
+        };
+        self.workdirs.push(planned.final_workdir().cloned());
+        planned.layers = self.layers(stage, planned.known_workdir());
+        planned
+    }
+
+    /// All contexts of the spec, wanted or not, so that numbers fit; and the images. A context
+    /// that nothing is wanted of is never looked at.
+    pub(crate) fn finish(mut self) -> (Vec<PlannedContext>, Vec<ImageSource>) {
+        let named = &self.spec.contexts.named;
+        let main = (MAIN_CONTEXT, self.spec.contexts.main_directory());
+        let named = named
+            .iter()
+            .map(|(name, directory)| (name.as_str(), directory.value.as_path()));
+        let contexts = [main]
+            .into_iter()
+            .chain(named)
+            .zip((0..).map(ContextId))
+            .map(|((name, written), id)| {
+                let (directory, given_by) = match self.inputs.contexts.get(name) {
+                    Some(other) => (other.as_path(), GivenBy::Caller),
+                    None => (written, GivenBy::Spec),
+                };
+                PlannedContext {
+                    name: name.to_owned(),
+                    directory: directory.to_owned(),
+                    given_by,
+                    is_main: id == MAIN,
+                    wanted: outermost(self.wanted.remove(&id).unwrap_or_default()),
+                }
+            })
+            .collect();
+        (contexts, self.images)
+    }
+
+    /// Neighbouring steps of one `layer:` are one layer.
+    fn layers(&mut self, stage: &'a Stage, workdir: Option<&AbsolutePath>) -> Vec<PlannedLayer> {
         let mut layers: Vec<PlannedLayer> = Vec::new();
         let mut open: Option<&Name> = None;
-        for (place, step) in steps.iter().enumerate() {
+        for (step, number) in stage.steps.iter().zip(1..) {
             let name = step.layer.as_ref().map(|layer| &layer.value);
             let planned = PlannedStep {
-                number: place + 1,
-                title: title(&step.action),
+                number,
+                title: title(&step.action, workdir),
                 source: self.source(&step.action),
                 step: step.clone(),
             };
@@ -109,82 +142,43 @@ impl Binder<'_> {
         layers
     }
 
-    fn source(&mut self, action: &Action) -> Option<Source> {
+    fn source(&mut self, action: &'a Action) -> Option<Source> {
         let (written, paths) = written(action);
-        let origin = match written {
+        let context = match written {
             Written::Nothing => return None,
-            Written::Main => None,
-            Written::From(origin) => Some(&origin.value),
-        };
-        let context = match origin {
-            Some(Origin::Image(image)) => return Some(Source::Image(self.image(image))),
-            Some(Origin::Name(name)) => match self.stage_id(name) {
+            Written::Main => MAIN,
+            Written::From(Spanned {
+                value: Origin::Image(image),
+                ..
+            }) => return Some(Source::Image(self.image(image))),
+            Written::From(Spanned {
+                value: Origin::Name(name),
+                ..
+            }) => match self.stage_id(name) {
                 Some(stage) => return Some(Source::Stage(stage)),
-                None => Some(name.clone()),
+                None => self.context_ids.get(name).copied().unwrap_or(MAIN),
             },
-            None => None,
         };
-        let id = self.context_id(context.as_ref());
-        self.contexts
-            .entry(context)
-            .or_default()
-            .extend(paths.into_iter().map(fixed_part));
-        Some(Source::Context(id))
+        let wanted = self.wanted.entry(context).or_default();
+        wanted.extend(paths.into_iter().map(fixed_part));
+        Some(Source::Context(context))
+    }
+
+    fn base(&self, index: usize) -> StageBase {
+        let base = self.graph.base(index);
+        let id = base.and_then(|base| self.ids.get(&base).copied());
+        id.map_or(StageBase::Scratch, StageBase::Stage)
     }
 
     fn stage_id(&self, name: &Name) -> Option<StageId> {
-        let index = position(self.spec, name)?;
-        self.order
-            .iter()
-            .position(|other| *other == index)
-            .map(StageId)
+        self.ids.get(&self.graph.place(name)?).copied()
     }
 
-    fn image(&mut self, image: &ImageSource) -> ImageId {
-        let place = self.images.iter().position(|known| known == image);
-        ImageId(place.unwrap_or_else(|| {
+    fn image(&mut self, image: &'a ImageSource) -> ImageId {
+        *self.image_ids.entry(image).or_insert_with(|| {
             self.images.push(image.clone());
-            self.images.len() - 1
-        }))
-    }
-
-    fn context_id(&self, name: Option<&Name>) -> ContextId {
-        let place = name.and_then(|name| {
-            self.spec
-                .contexts
-                .named
-                .keys()
-                .position(|known| known == name)
-        });
-        ContextId(place.map_or(0, |place| place + 1))
-    }
-
-    /// All contexts of the spec, wanted or not, so that numbers fit: the main one, then the named
-    /// ones. A context that nothing is wanted of is never looked at.
-    pub(crate) fn contexts(&self) -> Vec<PlannedContext> {
-        let names = [None]
-            .into_iter()
-            .chain(self.spec.contexts.named.keys().map(Some));
-        names
-            .map(|name| {
-                let written = name.map_or_else(
-                    || self.spec.contexts.main_directory().to_owned(),
-                    |name| self.spec.contexts.named[name].value.clone(),
-                );
-                let shown = name.map_or("context", Name::as_str);
-                let wanted = self
-                    .contexts
-                    .get(&name.cloned())
-                    .cloned()
-                    .unwrap_or_default();
-                PlannedContext {
-                    name: shown.to_owned(),
-                    directory: self.inputs.contexts.get(shown).cloned().unwrap_or(written),
-                    is_main: name.is_none(),
-                    wanted: outermost(wanted),
-                }
-            })
-            .collect()
+            ImageId(self.images.len() - 1)
+        })
     }
 }
 

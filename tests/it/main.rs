@@ -2,7 +2,7 @@
 
 mod architecture; // the rules of the house, kept by reading the sources
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
-mod copy_like_buildkit; // our `copy` and `COPY` of BuildKit make the same trees
+mod copy_like_buildkit; // copy makes the trees that BuildKit makes
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
