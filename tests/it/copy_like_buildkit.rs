@@ -79,6 +79,7 @@ const OTHER: &str = r"
     file 0644 out/one one
     hardlink out/two -> out/one
     link out/absolute -> /out/one
+    link jump -> out/sub
     dir 0700 out/sub
     file 0644 out/sub/deep deep
     owner out 5:6
@@ -296,6 +297,14 @@ several sources to an existing directory without a slash
 a source that goes up and down again
     {copy: app/../README.md, to: /x}
     COPY app/../README.md /x
+
+a source that goes up from what is not there
+    {copy: none/../README.md, to: /x}
+    COPY none/../README.md /x
+
+a source that goes up through a link goes up as it is written
+    {copy: /jump/deep/../../out/one, from: other, to: /x}
+    COPY --from=other /jump/deep/../../out/one /x
 
 a link that leads out of the context
     {copy: out, to: /x}
