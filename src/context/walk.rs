@@ -207,7 +207,31 @@ impl<'a> Walk<'a> {
         Ok(listed)
     }
 
-    /// Judges one entry, and looks at it if it is not left out.
+    /// Whether the rules exclude an entry; `None` if it is left out with all that may be below it.
+    fn judge(
+        &self,
+        job: &Job<'a>,
+        path: &LayerPath,
+        entry: &DirEntry,
+        listed: &mut Listed,
+    ) -> Option<bool> {
+        let verdict = job.judge.verdict(path);
+        if !verdict.is_excluded {
+            return Some(false);
+        }
+        listed.excluded += 1;
+        let kind = entry.file_type();
+        if !matches!(kind, FileType::Directory | FileType::Unknown) {
+            return None;
+        }
+        if self.rules.may_take_in_below(path, verdict) {
+            return Some(true);
+        }
+        listed.pruned += u64::from(kind == FileType::Directory);
+        None
+    }
+
+    /// Looks at one entry, if it is not left out.
     fn look_at(
         &self,
         job: &Job<'a>,
@@ -226,20 +250,9 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&path) {
             return Ok(());
         }
-        let verdict = job.judge.verdict(&path);
-        let is_excluded = verdict.is_excluded;
-        if is_excluded {
-            listed.excluded += 1;
-            let may_be_directory =
-                matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
-            if !may_be_directory {
-                return Ok(());
-            }
-            if !self.rules.may_take_in_below(&path, verdict) {
-                listed.pruned += u64::from(entry.file_type() == FileType::Directory);
-                return Ok(());
-            }
-        }
+        let Some(is_excluded) = self.judge(job, &path, entry, listed) else {
+            return Ok(());
+        };
         let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // It went away between being listed and being looked at, as if it had never been.
