@@ -82,6 +82,14 @@ struct Listed {
     pruned: u64,
 }
 
+/// What the rules make of an entry.
+enum Judged {
+    In,
+    /// Excluded, but it may be a directory with something below it that is not.
+    Way,
+    Out,
+}
+
 /// A directory to be listed.
 struct Job<'a> {
     id: usize,
@@ -207,6 +215,28 @@ impl<'a> Walk<'a> {
         Ok(listed)
     }
 
+    /// What the rules make of an entry, and the count of what they leave out.
+    fn judge(
+        &self,
+        job: &Job<'a>,
+        path: &LayerPath,
+        kind: FileType,
+        listed: &mut Listed,
+    ) -> Judged {
+        let verdict = job.judge.verdict(path);
+        if !verdict.is_excluded {
+            return Judged::In;
+        }
+        listed.excluded += 1;
+        // Some file systems do not say what a name stands for before it is looked at.
+        let may_be_directory = matches!(kind, FileType::Directory | FileType::Unknown);
+        if may_be_directory && self.rules.may_take_in_below(path, verdict) {
+            return Judged::Way;
+        }
+        listed.pruned += u64::from(kind == FileType::Directory);
+        Judged::Out
+    }
+
     /// Judges one entry, and looks at it if it is not left out.
     fn look_at(
         &self,
@@ -226,20 +256,11 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&path) {
             return Ok(());
         }
-        let verdict = job.judge.verdict(&path);
-        let is_excluded = verdict.is_excluded;
-        if is_excluded {
-            listed.excluded += 1;
-            let may_be_directory =
-                matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
-            if !may_be_directory {
-                return Ok(());
-            }
-            if !self.rules.may_take_in_below(&path, verdict) {
-                listed.pruned += u64::from(entry.file_type() == FileType::Directory);
-                return Ok(());
-            }
-        }
+        let is_only_a_way = match self.judge(job, &path, entry.file_type(), listed) {
+            Judged::In => false,
+            Judged::Way => true,
+            Judged::Out => return Ok(()),
+        };
         let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // It went away between being listed and being looked at, as if it had never been.
@@ -247,7 +268,7 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(self.unreadable(&path, error)),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if is_excluded && kind != FileType::Directory {
+        if is_only_a_way && kind != FileType::Directory {
             return Ok(());
         }
         if kind == FileType::Socket {
@@ -280,7 +301,7 @@ impl<'a> Walk<'a> {
             path,
             entry,
             stat: seen,
-            is_only_a_way: is_excluded,
+            is_only_a_way,
             job: None,
         });
         Ok(())
