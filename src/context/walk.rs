@@ -82,6 +82,14 @@ struct Listed {
     pruned: u64,
 }
 
+/// What the rules make of an entry.
+enum Judged {
+    In,
+    /// Excluded, but it may be a directory with something below it that is not.
+    Way,
+    Out,
+}
+
 /// A directory to be listed.
 struct Job<'a> {
     id: usize,
@@ -207,11 +215,16 @@ impl<'a> Walk<'a> {
         Ok(listed)
     }
 
+<<<<<<< HEAD
     /// Whether the rules exclude an entry; `None` if it is left out with all that may be below it.
+=======
+    /// What the rules make of an entry, and the count of what they leave out.
+>>>>>>> context
     fn judge(
         &self,
         job: &Job<'a>,
         path: &LayerPath,
+<<<<<<< HEAD
         entry: &DirEntry,
         listed: &mut Listed,
     ) -> Option<bool> {
@@ -232,6 +245,26 @@ impl<'a> Walk<'a> {
     }
 
     /// Looks at one entry, if it is not left out.
+=======
+        kind: FileType,
+        listed: &mut Listed,
+    ) -> Judged {
+        let verdict = job.judge.verdict(path);
+        if !verdict.is_excluded {
+            return Judged::In;
+        }
+        listed.excluded += 1;
+        // Some file systems do not say what a name stands for before it is looked at.
+        let may_be_directory = matches!(kind, FileType::Directory | FileType::Unknown);
+        if may_be_directory && self.rules.may_take_in_below(path, verdict) {
+            return Judged::Way;
+        }
+        listed.pruned += u64::from(kind == FileType::Directory);
+        Judged::Out
+    }
+
+    /// Judges one entry, and looks at it if it is not left out.
+>>>>>>> context
     fn look_at(
         &self,
         job: &Job<'a>,
@@ -250,8 +283,15 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&path) {
             return Ok(());
         }
+<<<<<<< HEAD
         let Some(is_excluded) = self.judge(job, &path, entry, listed) else {
             return Ok(());
+=======
+        let is_only_a_way = match self.judge(job, &path, entry.file_type(), listed) {
+            Judged::In => false,
+            Judged::Way => true,
+            Judged::Out => return Ok(()),
+>>>>>>> context
         };
         let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -260,7 +300,7 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(self.unreadable(&path, error)),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if is_excluded && kind != FileType::Directory {
+        if is_only_a_way && kind != FileType::Directory {
             return Ok(());
         }
         if kind == FileType::Socket {
@@ -293,7 +333,7 @@ impl<'a> Walk<'a> {
             path,
             entry,
             stat: seen,
-            is_only_a_way: is_excluded,
+            is_only_a_way,
             job: None,
         });
         Ok(())
