@@ -215,37 +215,11 @@ impl<'a> Walk<'a> {
         Ok(listed)
     }
 
-<<<<<<< HEAD
-    /// Whether the rules exclude an entry; `None` if it is left out with all that may be below it.
-=======
     /// What the rules make of an entry, and the count of what they leave out.
->>>>>>> context
     fn judge(
         &self,
         job: &Job<'a>,
         path: &LayerPath,
-<<<<<<< HEAD
-        entry: &DirEntry,
-        listed: &mut Listed,
-    ) -> Option<bool> {
-        let verdict = job.judge.verdict(path);
-        if !verdict.is_excluded {
-            return Some(false);
-        }
-        listed.excluded += 1;
-        let kind = entry.file_type();
-        if !matches!(kind, FileType::Directory | FileType::Unknown) {
-            return None;
-        }
-        if self.rules.may_take_in_below(path, verdict) {
-            return Some(true);
-        }
-        listed.pruned += u64::from(kind == FileType::Directory);
-        None
-    }
-
-    /// Looks at one entry, if it is not left out.
-=======
         kind: FileType,
         listed: &mut Listed,
     ) -> Judged {
@@ -264,7 +238,6 @@ impl<'a> Walk<'a> {
     }
 
     /// Judges one entry, and looks at it if it is not left out.
->>>>>>> context
     fn look_at(
         &self,
         job: &Job<'a>,
@@ -283,15 +256,10 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&path) {
             return Ok(());
         }
-<<<<<<< HEAD
-        let Some(is_excluded) = self.judge(job, &path, entry, listed) else {
-            return Ok(());
-=======
         let is_only_a_way = match self.judge(job, &path, entry.file_type(), listed) {
             Judged::In => false,
             Judged::Way => true,
             Judged::Out => return Ok(()),
->>>>>>> context
         };
         let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
