@@ -121,7 +121,6 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn one(&mut self, matched: &Found, place: &Place, span: Span) -> Result<(), StepError> {
         // A link that is named as a source is followed, inside the source.
-        self.stay_inside(&matched.real, span)?;
         let real = self
             .source
             .resolve(&LayerPath::root(), matched.real.as_bytes(), Follow::Last);
@@ -238,7 +237,7 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// In a context a link that is followed must not lead out: what it would find on the machine
+    /// With `follow`, a link of a context must not lead out: what it would find on the machine
     /// is not what it finds below the context. In an image there is nothing outside of the root.
     fn stay_inside(&self, link: &LayerPath, span: Span) -> Result<(), StepError> {
         let mut path = link.clone();
