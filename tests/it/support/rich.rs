@@ -35,6 +35,7 @@ stages:
       - {copy: ., from: shared, to: /srv/shared/}
       - {copy: /opt, from: tools, to: /opt}
       - {copy: /etc/motd, from: "oci:base:v1", to: /srv/motd}
+      - {copy: /opt/ping, from: "oci:base:v1", to: /srv/}
       - {copy: conf/plain.conf, to: /through/link/plain.conf}
       - {write: one, text: "${WORD} one\n", owner: app, layer: settings}
       - {write: two.conf, template: conf/two.tmpl, layer: settings}
@@ -125,6 +126,12 @@ pub(crate) fn base() -> Image {
             tar.file(Header::new(flag::FILE, name), content.as_bytes())
                 .expect(write);
         }
+        // A file capability, which no context on a disk of ours could give to an ordinary user.
+        let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        tar.pax(&[("SCHILY.xattr.security.capability", capability)])
+            .expect(write);
+        tar.file(Header::new(flag::FILE, "opt/ping").mode(0o755), b"ping\n")
+            .expect(write);
         tar.raw(&[0; 1024]).expect(write);
     });
     Image {
