@@ -26,11 +26,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Far above every honest image: two million entries, 256 MiB of names, 1 TiB of contents.
+    /// Above every honest layer, and small enough to fit into memory: 400,000 entries, 128 MiB of
+    /// names, 1 TiB of contents.
     fn default() -> Limits {
         Limits {
-            entries: 2_000_000,
-            metadata: 256 << 20,
+            entries: 400_000,
+            metadata: 128 << 20,
             extended_header: 1 << 20,
             uncompressed: 1 << 40,
             expansion: 300,

@@ -267,9 +267,8 @@ fn a_base_of_many_entries_is_taken() {
 }
 
 #[test]
-#[ignore = "known weakness: each entry of a base costs 1 KiB of memory, so a million exceed 300 MiB"]
-fn a_million_entries_are_taken() {
-    on_top_of("a million entries", hostile::many_entries(1_000_000))
-        .1
-        .ok();
+fn a_million_entries_are_refused() {
+    let (_, ran) = on_top_of("a million entries", hostile::many_entries(1_000_000));
+    let ran = ran.fails_with(1);
+    assert!(ran.stderr.contains("more entries"), "{ran:?}");
 }

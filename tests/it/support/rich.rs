@@ -86,8 +86,7 @@ pub(crate) enum Order {
 pub(crate) fn write(root: &Path, order: Order) {
     let is_late = |line: &&str| line.trim_start().starts_with("hardlink");
     let lines: Vec<&str> = CONTEXT.lines().collect();
-    let (late, mut early): (Vec<&str>, Vec<&str>) =
-        lines.into_iter().partition(|line| is_late(line));
+    let (late, mut early): (Vec<&str>, Vec<&str>) = lines.into_iter().partition(is_late);
     if order == Order::Backward {
         early.reverse();
     }
