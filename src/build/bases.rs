@@ -67,13 +67,13 @@ pub(crate) fn import(
         };
         let indexed = layer::index(store, &blob, Limits::default(), place as u64 + 1);
         let indexed = indexed.map_err(|error| BuildError::BaseLayer {
-            image: source.clone(),
+            image: Box::new(source.clone()),
             number: place + 1,
-            source: error,
+            source: Box::new(error),
         })?;
         tree.apply(&indexed.changes)
             .map_err(|error| BuildError::BaseTree {
-                image: source.clone(),
+                image: Box::new(source.clone()),
                 source: error,
             })?;
         let (changes, uncompressed_size) = (indexed.changes, indexed.uncompressed_size);
@@ -107,9 +107,9 @@ pub(crate) fn unpack(bases: &[Arc<Base>], diff: &Digest, store: &Store) -> Resul
         {
             layer::unpack(store, &layer.blob, Limits::default()).map_err(|source| {
                 BuildError::BaseLayer {
-                    image: base.source.clone(),
+                    image: Box::new(base.source.clone()),
                     number: place + 1,
-                    source,
+                    source: Box::new(source),
                 }
             })?;
         }

@@ -19,7 +19,7 @@ pub enum BuildError {
     Spec(Diagnostics),
     /// A context could not be read.
     #[error(transparent)]
-    Context(#[from] ContextError),
+    Context(Box<ContextError>),
     /// A layer could not be written.
     #[error("make layer {title:?} of stage {stage:?}")]
     Layer {
@@ -29,24 +29,24 @@ pub enum BuildError {
         title: String,
         /// Why.
         #[source]
-        source: LayerError,
+        source: Box<LayerError>,
     },
     /// A layer of a base image could not be read.
     #[error("read layer {number} of {image}")]
     BaseLayer {
         /// The image.
-        image: ImageSource,
+        image: Box<ImageSource>,
         /// The layer, from 1.
         number: usize,
         /// Why.
         #[source]
-        source: LayerError,
+        source: Box<LayerError>,
     },
     /// The layers of a base image do not fit each other.
     #[error("put the layers of {image} together")]
     BaseTree {
         /// The image.
-        image: ImageSource,
+        image: Box<ImageSource>,
         /// Why.
         #[source]
         source: TreeError,
@@ -65,7 +65,7 @@ pub enum BuildError {
     Image(#[from] ImageError),
     /// A base could not be read or an output could not be written.
     #[error(transparent)]
-    Transport(#[from] TransportError),
+    Transport(Box<TransportError>),
     /// The place for an image makes no sense.
     #[error("write the image: {0}")]
     Output(#[from] OutputError),
@@ -87,5 +87,17 @@ impl BuildError {
 impl From<Diagnostics> for BuildError {
     fn from(problems: Diagnostics) -> BuildError {
         BuildError::Spec(problems)
+    }
+}
+
+impl From<TransportError> for BuildError {
+    fn from(error: TransportError) -> BuildError {
+        BuildError::Transport(Box::new(error))
+    }
+}
+
+impl From<ContextError> for BuildError {
+    fn from(error: ContextError) -> BuildError {
+        BuildError::Context(Box::new(error))
     }
 }

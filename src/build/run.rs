@@ -12,10 +12,10 @@ use crate::build::request::{BuildRequest, CacheUse};
 use crate::build::stages::{Evaluated, StageLayer, Workshop, bytes};
 use crate::context::read_digests;
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
-use crate::layer::{self, Compression, Layer, Records, WriteOptions};
+use crate::layer::{self, Compression, Layer, LayerError, Records, WriteOptions};
 use crate::oci::{Codec, Digest, Platform, Reference};
-use crate::plan::{Plan, PlanInputs, plan};
-use crate::spec::{self, BuildSpec, Diagnostic, Diagnostics, ParseInputs};
+use crate::plan::{Plan, PlanInputs, final_user, plan};
+use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
 use crate::transport::{self, Output, Written};
 use crate::tree::{Changeset, Content};
@@ -28,7 +28,6 @@ use crate::tree::{Changeset, Content};
 pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildReport, BuildError> {
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
-    let began = store.now()?;
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
     let mut lines = Vec::new();
@@ -38,7 +37,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
             stages: plan.stages.len(),
             steps: plan.stages.iter().map(|stage| stage.steps().count()).sum(),
         });
-        let mut workshop = Workshop::new(request, plan, &store, observer, began);
+        let mut workshop = Workshop::new(request, plan, &store, observer);
         let target = workshop.target()?;
         check_final_user(plan, &target)?;
         let layers = write_layers(&workshop, &target, &mut made)?;
@@ -130,31 +129,10 @@ pub(crate) fn names(request: &BuildRequest, plan: &Plan) -> Vec<Reference> {
 
 /// A user that the base image brings is known only now.
 fn check_final_user(plan: &Plan, target: &Evaluated) -> Result<(), BuildError> {
-    let stage = plan.target_stage();
-    let user = target
-        .config
-        .config
-        .user
-        .split(':')
-        .next()
-        .unwrap_or_default();
-    let is_root = matches!(user, "" | "0" | "root");
-    let may_be_root = stage
-        .stage
-        .allow
-        .iter()
-        .any(|allow| allow.value == spec::Allow::Root);
-    if !is_root || may_be_root {
-        return Ok(());
+    match final_user(plan, &target.config.config.user) {
+        Some(problem) => Err(Diagnostics::from(problem).into()),
+        None => Ok(()),
     }
-    let message = format!(
-        "the base of the final stage {:?} names no user, so the image runs as root",
-        stage.name()
-    );
-    let diagnostic = Diagnostic::new(&plan.source, stage.stage.from.span, message)
-        .help("name one: `config: {user: app}`, and create it if the base has none: `users: [{name: app, uid: 1001}]`")
-        .help("or say that this is meant: allow: [root]");
-    Err(Diagnostics::from(diagnostic).into())
 }
 
 /// A layer that is in the store, and where it came from.
@@ -170,72 +148,73 @@ fn write_layers(
     target: &Evaluated,
     made: &mut BTreeMap<Digest, Layer>,
 ) -> Result<Vec<MadeLayer>, BuildError> {
-    let (request, store) = (workshop.request, workshop.store);
     read_contents(workshop, target)?;
     let mut layers = Vec::new();
     for (place, stage_layer) in target.layers.iter().enumerate() {
-        let StageLayer {
-            stage,
-            title,
-            changes,
-        } = &**stage_layer;
-        let failed = |source| BuildError::Layer {
-            stage: stage.clone(),
-            title: title.clone(),
-            source,
+        let failed = |source: LayerError| BuildError::Layer {
+            stage: stage_layer.stage.clone(),
+            title: stage_layer.title.clone(),
+            source: Box::new(source),
         };
-        let digest = changes.digest().map_err(|error| failed(error.into()))?;
-        if let Some(layer) = made.get(&digest) {
-            layers.push(MadeLayer {
-                layer: layer.clone(),
-                origin: Origin::Reused,
-            });
-            continue;
-        }
-        workshop.observer.event(Event::LayerStarted {
-            layer: place,
-            stage,
-            title,
-            entries: changes.len() as u64,
-            bytes: bytes(changes),
-        });
-        let done = AtomicU64::new(0);
-        let options = WriteOptions {
-            compression: compression(workshop),
-            epoch: request.epoch,
-            earlier: None,
-            threads: request.jobs,
-            progress: &|bytes| {
-                let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                workshop
-                    .observer
-                    .event(Event::LayerProgress { layer: place, done });
-            },
+        let digest = stage_layer
+            .changes
+            .digest()
+            .map_err(|error| failed(error.into()))?;
+        let (layer, origin) = match made.get(&digest) {
+            Some(layer) => (layer.clone(), Origin::Reused),
+            None => write_layer(workshop, place, stage_layer, &digest).map_err(failed)?,
         };
-        let records = match request.cache {
-            CacheUse::All => Records::Use,
-            CacheUse::BasesOnly => Records::Ignore,
-        };
-        let slot = [
-            request.spec_file.to_string_lossy(),
-            stage.into(),
-            title.into(),
-        ];
-        let slot: Vec<&str> = slot.iter().map(AsRef::as_ref).collect();
-        let provided =
-            layer::provide(changes, &digest, store, &slot, records, &options).map_err(failed)?;
-        let origin = if provided.written.is_some() {
-            Origin::Built
-        } else {
-            Origin::Cached
-        };
-        made.insert(digest, provided.layer.clone());
-        layers.push(MadeLayer {
-            layer: provided.layer,
-            origin,
-        });
+        made.insert(digest, layer.clone());
+        layers.push(MadeLayer { layer, origin });
     }
     Ok(layers)
+}
+
+fn write_layer(
+    workshop: &Workshop<'_>,
+    place: usize,
+    stage_layer: &StageLayer,
+    digest: &Digest,
+) -> Result<(Layer, Origin), LayerError> {
+    let Workshop {
+        request, observer, ..
+    } = *workshop;
+    let StageLayer {
+        stage,
+        title,
+        changes,
+    } = stage_layer;
+    observer.event(Event::LayerStarted {
+        layer: place,
+        stage,
+        title,
+        entries: changes.len() as u64,
+        bytes: bytes(changes),
+    });
+    let done = AtomicU64::new(0);
+    let progress = |bytes| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        observer.event(Event::LayerProgress { layer: place, done });
+    };
+    let options = WriteOptions {
+        compression: compression(workshop),
+        epoch: request.epoch,
+        earlier: None,
+        threads: request.jobs,
+        progress: &progress,
+    };
+    let records = match request.cache {
+        CacheUse::All => Records::Use,
+        CacheUse::BasesOnly => Records::Ignore,
+    };
+    let spec = request.spec_file.to_string_lossy();
+    let slot = [spec.as_ref(), stage, title];
+    let provided = layer::provide(changes, digest, workshop.store, &slot, records, &options)?;
+    let origin = match provided.written {
+        Some(_) => Origin::Built,
+        None => Origin::Cached,
+    };
+    Ok((provided.layer, origin))
 }
 
 fn compression(workshop: &Workshop<'_>) -> Compression {

@@ -13,10 +13,9 @@ use crate::context::{Snapshot, Wanted, rules_for};
 use crate::image::{self, ConfigInputs, ImageError, resolve_user};
 use crate::oci::{Digest, ImageConfig};
 use crate::plan::{
-    ContextId, ImageId, Plan, PlannedContext, PlannedLayer, PlannedStage, Source, StageBase,
-    StageId,
+    ContextId, ImageId, Plan, PlannedLayer, PlannedStage, Source, StageBase, StageId,
 };
-use crate::spec::{Diagnostic, Diagnostics, SourceText};
+use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::{FileIndex, Store};
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
@@ -27,8 +26,6 @@ pub(crate) struct Workshop<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
-    /// When the build began, by the clock of the store's file system.
-    pub(crate) began: i128,
     contexts: BTreeMap<usize, Arc<Snapshot>>,
     images: BTreeMap<usize, Arc<Base>>,
     steps_done: u64,
@@ -70,14 +67,12 @@ impl<'a> Workshop<'a> {
         plan: &'a Plan,
         store: &'a Store,
         observer: &'a dyn Observer,
-        began: i128,
     ) -> Workshop<'a> {
         Workshop {
             request,
             plan,
             store,
             observer,
-            began,
             contexts: BTreeMap::new(),
             images: BTreeMap::new(),
             steps_done: 0,
@@ -108,8 +103,8 @@ impl<'a> Workshop<'a> {
     /// Keeps what was learnt of the contexts' files.
     pub(crate) fn remember(&self) -> Result<(), BuildError> {
         for (place, snapshot) in &self.contexts {
-            let directory = self.directory(&self.plan.contexts[*place]);
-            snapshot.remember(self.store, &context_key(&directory), self.began)?;
+            let directory = self.plan.contexts[*place].located(self.request.folder());
+            snapshot.remember(self.store, &context_key(&directory), self.store.opened())?;
         }
         Ok(())
     }
@@ -125,8 +120,9 @@ impl<'a> Workshop<'a> {
             below.layers.push(Arc::new(layer));
         }
         let accounts = self.accounts(&tree, stage)?;
+        let workdir = self.workdir(stage, below.config.as_ref())?;
         for layer in &stage.layers {
-            let changes = self.layer(stage, layer, &mut tree, &accounts, done)?;
+            let changes = self.layer(stage, layer, &workdir, &mut tree, &accounts, done)?;
             if !changes.is_empty() {
                 let (stage, title) = (stage.name().to_owned(), layer.title.clone());
                 below.layers.push(Arc::new(StageLayer {
@@ -210,16 +206,33 @@ impl<'a> Workshop<'a> {
         }))
     }
 
+    /// Where the steps are done.
+    fn workdir(
+        &self,
+        stage: &PlannedStage,
+        base: Option<&ImageConfig>,
+    ) -> Result<AbsolutePath, BuildError> {
+        let of_base = base.map(|base| base.config.working_dir.as_str());
+        stage.workdir(of_base).map_err(|error| {
+            let message = format!(
+                "the base has no usable working directory: {}",
+                error.message
+            );
+            let diagnostic = Diagnostic::new(&self.plan.source, stage.stage.from.span, message);
+            Diagnostics::from(diagnostic.help("name one: `workdir: /app`")).into()
+        })
+    }
+
     fn layer(
         &mut self,
         stage: &PlannedStage,
         layer: &PlannedLayer,
+        workdir: &AbsolutePath,
         tree: &mut Tree,
         accounts: &Accounts,
         done: &[Evaluated],
     ) -> Result<Changeset, BuildError> {
         let below = (layer.steps.len() > 1).then(|| tree.clone());
-        let workdir = stage.workdir();
         let mut all = Changeset::new();
         for step in &layer.steps {
             self.observer.event(Event::StepStarted {
@@ -235,7 +248,7 @@ impl<'a> Workshop<'a> {
             let (bases, store) = (self.bases(), self.store);
             let scene = Scene {
                 tree,
-                workdir: &workdir,
+                workdir,
                 accounts,
                 source: source.as_ref().map(|(tree, kind)| (tree.tree(), *kind)),
                 space: 1 << 32 | self.steps_done,
@@ -287,7 +300,7 @@ impl<'a> Workshop<'a> {
             return Ok(Arc::clone(snapshot));
         }
         let planned = &self.plan.contexts[place];
-        let directory = self.directory(planned);
+        let directory = planned.located(self.request.folder());
         let spec_file = planned.is_main.then_some(self.request.spec_file.as_path());
         let rules = rules_for(&directory, spec_file)?;
         let index = FileIndex::load(self.store, &context_key(&directory))?;
@@ -312,19 +325,6 @@ impl<'a> Workshop<'a> {
         self.notes.extend(snapshot.notes.iter().cloned());
         self.contexts.insert(place, Arc::clone(&snapshot));
         Ok(snapshot)
-    }
-
-    /// What is written in the spec is relative to its folder; an override to the caller's.
-    fn directory(&self, planned: &PlannedContext) -> std::path::PathBuf {
-        match self
-            .request
-            .context_overrides
-            .iter()
-            .any(|(name, _)| name.as_str() == planned.name)
-        {
-            true => planned.directory.clone(),
-            false => self.request.folder().join(&planned.directory),
-        }
     }
 
     fn image(&mut self, ImageId(place): ImageId) -> Result<Arc<Base>, BuildError> {

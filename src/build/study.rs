@@ -32,8 +32,7 @@ pub fn check_spec(
     let stage = plan.target_stage();
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
-    let began = store.now()?;
-    let mut workshop = Workshop::new(request, plan, &store, observer, began);
+    let mut workshop = Workshop::new(request, plan, &store, observer);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;
     let base_title = target.base.as_ref().map(|base| base.source.to_string());

@@ -100,10 +100,11 @@ impl From<BuildError> for Failure {
         match error {
             BuildError::Spec(problems) => problems.into(),
             BuildError::Store(error) => refused(error),
-            BuildError::Layer {
-                source: LayerError::Store(_) | LayerError::Write(_),
-                ..
-            } => Failure::failed(Blame::System, &error),
+            BuildError::Layer { ref source, .. }
+                if matches!(**source, LayerError::Store(_) | LayerError::Write(_)) =>
+            {
+                Failure::failed(Blame::System, &error)
+            }
             _ => Failure::failed(Blame::Input, &error),
         }
     }

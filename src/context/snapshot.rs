@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use crate::context::error::ContextError;
 use crate::context::ignore::IgnoreRules;
@@ -75,11 +76,16 @@ impl Snapshot {
     /// them. What the
     /// earlier index knew of files that were not wanted this time is forgotten.
     ///
-    /// `began` is the time at which the walk began, in nanoseconds since 1970.
+    /// `began` is a time before the walk began, by the clock that stamps the files.
     ///
     /// # Errors
     /// The store failing.
-    pub fn remember(&self, store: &Store, context: &Digest, began: i128) -> Result<(), StoreError> {
+    pub fn remember(
+        &self,
+        store: &Store,
+        context: &Digest,
+        began: SystemTime,
+    ) -> Result<(), StoreError> {
         let mut builder = IndexBuilder::new(began);
         let mut is_new = false;
         for (path, entry) in self.tree.iter() {

@@ -178,6 +178,7 @@ impl<'a> Walk<'a> {
         Ok(listed)
     }
 
+    /// Judges one entry, and looks at it if it is not left out.
     fn look_at(
         &self,
         job: &Job<'a>,
@@ -185,15 +186,13 @@ impl<'a> Walk<'a> {
         name: &CStr,
         listed: &mut Listed,
     ) -> Result<(), ContextError> {
-        let path = job
-            .path
-            .join(name.to_bytes())
-            .map_err(|source| ContextError::Name {
-                path: self
-                    .on_disk(&job.path)
-                    .join(OsStr::from_bytes(name.to_bytes())),
-                source,
-            })?;
+        let path = job.path.join(name.to_bytes());
+        let path = path.map_err(|source| ContextError::Name {
+            path: self
+                .on_disk(&job.path)
+                .join(OsStr::from_bytes(name.to_bytes())),
+            source,
+        })?;
         if !self.is_wanted(&path) {
             return Ok(());
         }
@@ -214,48 +213,28 @@ impl<'a> Walk<'a> {
         if is_excluded && kind != FileType::Directory {
             return Ok(());
         }
-        let special = |kind| {
-            Err(ContextError::Special {
-                path: self.on_disk(&path),
-                kind,
-            })
-        };
-        let file_stat = file_stat(&stat);
-        let known = self.index.lookup(&path, &file_stat);
-        let node = match kind {
-            FileType::Directory => Node::Directory,
-            FileType::RegularFile => self.file(&path, &stat, file_stat, known.as_ref()),
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(directory, name, Vec::new());
-                Node::Symlink(
-                    target
-                        .map_err(|error| self.unreadable(&path, error))?
-                        .to_bytes()
-                        .into(),
-                )
-            }
-            FileType::Socket => {
-                listed.notes.push(format!(
-                    "{} is a socket and was left out",
-                    self.on_disk(&path).display()
-                ));
-                return Ok(());
-            }
-            FileType::Fifo => return special("named pipe"),
-            FileType::CharacterDevice | FileType::BlockDevice => return special("device"),
-            _ => return special("thing of an unknown kind"),
-        };
-        let mode = if matches!(node, Node::Symlink(_)) {
-            0o777
-        } else {
-            (stat.st_mode & 0o7777) as u16
-        };
+        if kind == FileType::Socket {
+            let shown = self.on_disk(&path);
+            listed
+                .notes
+                .push(format!("{} is a socket and was left out", shown.display()));
+            return Ok(());
+        }
+        let seen = file_stat(&stat);
+        let known = self.index.lookup(&path, &seen);
+        let node = self.node(&path, directory, name, &stat, known.as_ref())?;
+        let is_link = matches!(node, Node::Symlink(_));
         let xattrs = match known {
             Some(known) => known.xattrs,
-            None if matches!(node, Node::Symlink(_)) => Xattrs::default(),
+            None if is_link => Xattrs::default(),
             None => self
                 .xattrs(&path)
                 .map_err(|error| self.unreadable(&path, error))?,
+        };
+        let mode = if is_link {
+            0o777
+        } else {
+            (stat.st_mode & 0o7777) as u16
         };
         let entry = Entry {
             xattrs,
@@ -264,11 +243,39 @@ impl<'a> Walk<'a> {
         listed.found.push(Found {
             path,
             entry,
-            stat: file_stat,
+            stat: seen,
             is_only_a_way: is_excluded,
             job: None,
         });
         Ok(())
+    }
+
+    fn node(
+        &self,
+        path: &LayerPath,
+        directory: &OwnedFd,
+        name: &CStr,
+        stat: &Stat,
+        known: Option<&Known>,
+    ) -> Result<Node, ContextError> {
+        let special = |kind| {
+            Err(ContextError::Special {
+                path: self.on_disk(path),
+                kind,
+            })
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Node::Directory),
+            FileType::RegularFile => Ok(self.file(path, stat, file_stat(stat), known)),
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(directory, name, Vec::new());
+                let target = target.map_err(|error| self.unreadable(path, error))?;
+                Ok(Node::Symlink(target.to_bytes().into()))
+            }
+            FileType::Fifo => special("named pipe"),
+            FileType::CharacterDevice | FileType::BlockDevice => special("device"),
+            _ => special("thing of an unknown kind"),
+        }
     }
 
     fn file(

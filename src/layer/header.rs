@@ -257,8 +257,10 @@ mod tests {
         LayerPath::parse(bytes).unwrap()
     }
 
+    type Record = (String, Vec<u8>);
+
     /// What an independent reader finds in one header.
-    fn read(bytes: &[u8]) -> (Vec<u8>, u64, u64, u64, Vec<(String, Vec<u8>)>) {
+    fn read(bytes: &[u8]) -> (Vec<u8>, u64, u64, u64, Vec<Record>) {
         let mut archive = tar::Archive::new(bytes);
         let mut entries = archive.entries().unwrap();
         let mut entry = entries.next().unwrap().unwrap();

@@ -17,7 +17,6 @@ use crate::plan::key;
 use crate::store::Store;
 use crate::tree::{
     BlobRange, Change, Changeset, Content, Detail, Entry, File, Inline, Inode, LayerPath, Node,
-    Xattrs,
 };
 
 /// What a layer of a base image holds.
@@ -176,80 +175,73 @@ impl<'a> Gathered<'a> {
         entry: &TarEntry,
         tar: &mut TarReader<R>,
     ) -> Result<(), LayerError> {
-        let malformed = |problem: String| LayerError::Malformed {
-            entry: format!(
-                "{:?}",
-                String::from_utf8_lossy(&entry.name[..entry.name.len().min(200)])
-            ),
-            offset: entry.header_offset,
-            problem,
-        };
-        let path = LayerPath::parse(&entry.name).map_err(|error| malformed(error.to_string()))?;
-        let directory = path.parent().unwrap_or_default();
-        match path
-            .name()
-            .and_then(|name| name.strip_prefix(WHITEOUT_PREFIX))
-        {
-            _ if path.name() == Some(OPAQUE_NAME) => {
-                self.opaque.insert(directory);
-                return Ok(());
-            }
-            // Notes of AUFS that no one else reads.
-            Some(name) if name.starts_with(WHITEOUT_PREFIX) => return Ok(()),
-            Some(b"" | b"." | b"..") => {
-                return Err(malformed("it is a whiteout of nothing".to_owned()));
-            }
-            Some(name) => {
-                let hidden = directory
-                    .join(name)
-                    .map_err(|error| malformed(error.to_string()))?;
-                self.whiteouts.insert(hidden);
-                return Ok(());
-            }
-            None => {}
+        let path = LayerPath::parse(&entry.name).map_err(|error| malformed(entry, error))?;
+        if self.marker(&path, entry)? {
+            return Ok(());
         }
         if let TarKind::HardLink(target) = &entry.kind {
-            let target = LayerPath::parse(target).map_err(|error| malformed(error.to_string()))?;
-            let first = self
-                .changes
-                .entry(&target)
-                .filter(|first| !first.is_directory())
-                .cloned();
-            let first = first.ok_or_else(|| {
-                malformed(format!(
-                    "it is a hard link to {target}, which is not in the layer before it"
-                ))
-            })?;
+            let first = self.linked(target, entry)?;
             self.changes.put(path, first);
             return Ok(());
         }
         let node = self.node(&path, entry, tar)?;
         if path.is_root() && node != Node::Directory {
-            return Err(malformed("the root can only be a directory".to_owned()));
+            return Err(malformed(entry, "the root can only be a directory"));
         }
-        let mode = if matches!(node, Node::Symlink(_)) {
-            0o777
-        } else {
-            entry.mode
+        let xattrs = entry.xattrs.iter();
+        let xattrs = xattrs.filter(|(name, _)| belongs_to_image(name)).cloned();
+        let is_link = matches!(node, Node::Symlink(_));
+        let entry = Entry {
+            node,
+            mode: if is_link { 0o777 } else { entry.mode },
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: xattrs.collect(),
         };
-        let xattrs = entry
-            .xattrs
-            .iter()
-            .filter(|(name, _)| belongs_to_image(name))
-            .cloned()
-            .collect::<Xattrs>();
-        self.changes.put(
-            path,
-            Entry {
-                node,
-                mode,
-                uid: entry.uid,
-                gid: entry.gid,
-                mtime: entry.mtime,
-                xattrs,
-            },
-        );
+        self.changes.put(path, entry);
         Ok(())
+    }
+
+    /// Takes note of a whiteout; false if the entry is none.
+    fn marker(&mut self, path: &LayerPath, entry: &TarEntry) -> Result<bool, LayerError> {
+        let directory = path.parent().unwrap_or_default();
+        if path.name() == Some(OPAQUE_NAME) {
+            self.opaque.insert(directory);
+            return Ok(true);
+        }
+        match path
+            .name()
+            .and_then(|name| name.strip_prefix(WHITEOUT_PREFIX))
+        {
+            None => return Ok(false),
+            // Notes of AUFS that no one else reads.
+            Some(name) if name.starts_with(WHITEOUT_PREFIX) => {}
+            Some(b"" | b"." | b"..") => {
+                return Err(malformed(entry, "it is a whiteout of nothing"));
+            }
+            Some(name) => {
+                let hidden = directory
+                    .join(name)
+                    .map_err(|error| malformed(entry, error))?;
+                self.whiteouts.insert(hidden);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The file that a hard link is a further name of.
+    fn linked(&self, target: &[u8], entry: &TarEntry) -> Result<Entry, LayerError> {
+        let target = LayerPath::parse(target).map_err(|error| malformed(entry, error))?;
+        let first = self
+            .changes
+            .entry(&target)
+            .filter(|first| !first.is_directory());
+        first.cloned().ok_or_else(|| {
+            let problem =
+                format!("it is a hard link to {target}, which is not in the layer before it");
+            malformed(entry, problem)
+        })
     }
 
     fn node<R: Read>(
@@ -321,6 +313,15 @@ impl<'a> Gathered<'a> {
             self.changes.hide_contents(path);
         }
         self.changes
+    }
+}
+
+fn malformed(entry: &TarEntry, problem: impl ToString) -> LayerError {
+    let name = &entry.name[..entry.name.len().min(200)];
+    LayerError::Malformed {
+        entry: format!("{:?}", String::from_utf8_lossy(name)),
+        offset: entry.header_offset,
+        problem: problem.to_string(),
     }
 }
 

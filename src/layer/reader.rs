@@ -8,6 +8,7 @@ use std::io::{self, Read};
 
 use crate::layer::error::LayerError;
 use crate::layer::header::BLOCK;
+use crate::tree::Bytes;
 
 /// How much a layer of someone else may ask of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub(crate) struct TarEntry {
     pub(crate) mtime: i64,
     /// Length of the content that follows.
     pub(crate) size: u64,
-    pub(crate) xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(crate) xattrs: Vec<(Bytes, Bytes)>,
     /// Where the entry's first header begins in the stream.
     pub(crate) header_offset: u64,
     /// Where the content begins in the stream.
@@ -89,7 +90,7 @@ struct Records {
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<i64>,
-    xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    xattrs: Vec<(Bytes, Bytes)>,
     is_sparse: bool,
 }
 

@@ -2,42 +2,32 @@
 
 use std::fmt;
 
-use crate::plan::graph::Plan;
-use crate::plan::stage::{PlannedStage, StageBase};
+use crate::plan::making::Plan;
+use crate::plan::stage::{PlannedLayer, PlannedStage, PlannedStep, Source, StageBase};
+use crate::plan::title::printable;
+use crate::spec::ImageSource;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
-        let image = if names.is_empty() {
-            "(no name)".to_owned()
-        } else {
-            names.join(", ")
+        let image = match names.is_empty() {
+            true => "(no name)".to_owned(),
+            false => names.join(", "),
         };
         writeln!(f, "image {image} for {}", self.platform)?;
         for stage in &self.stages {
             writeln!(f)?;
             self.stage_lines(stage, f)?;
         }
-        let contexts = self
-            .contexts
-            .iter()
-            .filter(|context| !context.wanted.is_empty());
-        for (place, context) in contexts.enumerate() {
-            if place == 0 {
-                writeln!(f)?;
-            }
-            let wanted: Vec<String> = context.wanted.iter().map(ToString::to_string).collect();
-            writeln!(
-                f,
-                "context {} = {}: {}",
-                context.name,
-                context.directory.display(),
-                wanted.join(" ")
-            )?;
-        }
+        self.context_lines(f)?;
         match self.pruned.is_empty() {
             true => Ok(()),
-            false => writeln!(f, "\nnot needed: {}", self.pruned.join(", ")),
+            false => writeln!(
+                f,
+                "\nnot needed by {}: {}",
+                self.target_stage().name(),
+                self.pruned.join(", ")
+            ),
         }
     }
 }
@@ -47,42 +37,79 @@ impl Plan {
         let base = match stage.base {
             StageBase::Scratch => "scratch".to_owned(),
             StageBase::Stage(id) => format!("stage {}", self.stage(id).name()),
-            StageBase::Image(id) => self.images[id.0].to_string(),
+            StageBase::Image(id) => printable(&self.images[id.0].to_string()),
         };
         let is_target = std::ptr::eq(stage, self.target_stage());
-        writeln!(
-            f,
-            "stage {} from {base}{}",
-            stage.name(),
-            if is_target { " (the image)" } else { "" }
-        )?;
-        let mut layer = 0;
-        let mut number = || {
-            layer += 1;
+        let role = if is_target { " (the image)" } else { "" };
+        writeln!(f, "stage {} from {base}{role}", stage.name())?;
+        let mut layers = 0;
+        let mut bullet = || {
+            layers += 1;
             // Only what becomes part of the image is ever a layer.
-            if is_target {
-                format!("{layer:>3}. ")
-            } else {
-                "   - ".to_owned()
+            match is_target {
+                true => format!("{layers:>3}. "),
+                false => "   - ".to_owned(),
             }
         };
         if let Some(title) = stage.setup_title() {
-            writeln!(f, "{}{title}", number())?;
+            writeln!(f, "{}{title}", bullet())?;
         }
         for layer in &stage.layers {
-            writeln!(f, "{}{}", number(), layer.title)?;
-            if layer.steps.len() > 1
-                || layer
-                    .steps
-                    .first()
-                    .is_some_and(|step| step.title != layer.title)
-            {
-                layer
-                    .steps
-                    .iter()
-                    .try_for_each(|step| writeln!(f, "       {}", step.title))?;
+            match named_by_its_step(layer) {
+                Some(step) => writeln!(f, "{}{}", bullet(), self.step_line(step))?,
+                None => {
+                    writeln!(f, "{}{}", bullet(), layer.title)?;
+                    let mut steps = layer.steps.iter();
+                    steps.try_for_each(|step| writeln!(f, "       {}", self.step_line(step)))?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// The title, and for an image of this machine where it lies, which a title must not say.
+    fn step_line(&self, step: &PlannedStep) -> String {
+        match step.source {
+            Some(Source::Image(id)) if !matches!(self.images[id.0], ImageSource::Registry(_)) => {
+                format!(
+                    "{} ({})",
+                    step.title,
+                    printable(&self.images[id.0].to_string())
+                )
+            }
+            _ => step.title.clone(),
+        }
+    }
+
+    fn context_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let used = || self.contexts.iter().filter(|one| !one.wanted.is_empty());
+        let name_width = used().map(|one| one.name.len()).max().unwrap_or_default();
+        let directory = |text: &std::path::Path| printable(&text.to_string_lossy());
+        let widths = used().map(|one| directory(&one.directory).chars().count());
+        let directory_width = widths.max().unwrap_or_default();
+        for (place, context) in used().enumerate() {
+            let wanted: Vec<String> = context
+                .wanted
+                .iter()
+                .map(|path| printable(&path.to_string()))
+                .collect();
+            writeln!(
+                f,
+                "{}context {:name_width$} from {:directory_width$} takes {}",
+                if place == 0 { "\n" } else { "" },
+                context.name,
+                directory(&context.directory),
+                wanted.join(" ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The one step of a layer that has no name of its own.
+fn named_by_its_step(layer: &PlannedLayer) -> Option<&PlannedStep> {
+    match layer.steps.as_slice() {
+        [step] if step.title == layer.title => Some(step),
+        _ => None,
     }
 }

@@ -1,613 +1,287 @@
-//! The graph of stages: what a name means, what the target needs, and in which order.
+//! The graph of stages: what a name means, which stages use which, and in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::oci::{Platform, Reference};
-use crate::plan::rules;
-use crate::plan::stage::{
-    ContextId, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
-    StageId, fixed_part, title,
-};
+use crate::plan::origin::origins;
+use crate::spec::diagnostic::MOST;
 use crate::spec::{
-    Action, Args, Base, BuildSpec, Compression, ContextPath, Diagnostic, Diagnostics, ImageSource,
-    Mount, Name, Origin, SourceText, Span, Spanned, Stage, Step, WriteSource, nearest,
+    Base, BuildSpec, Diagnostic, Diagnostics, Name, Origin, Span, Spanned, Stage, nearest,
 };
-use crate::tree::LayerPath;
-
-/// What decides a plan beside the spec.
-#[derive(Debug, Clone)]
-pub struct PlanInputs<'a> {
-    /// The stage that becomes the image, if not the one that the spec says (`--target`).
-    pub target: Option<&'a str>,
-    /// Other directories for contexts (`--context NAME=DIR`); `context` is the main one.
-    pub contexts: &'a BTreeMap<String, PathBuf>,
-    /// What the image runs on.
-    pub platform: &'a Platform,
-}
-
-/// Everything that is decided before a file is looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The text that all spans count in.
-    pub source: Arc<SourceText>,
-    /// The stages that the target needs, dependencies first.
-    pub stages: Vec<PlannedStage>,
-    /// The stage that becomes the image.
-    pub target: StageId,
-    /// Names of the stages that the target does not need, in the order of the file.
-    pub pruned: Vec<String>,
-    /// The directories that steps copy from.
-    pub contexts: Vec<PlannedContext>,
-    /// The images that stages start from or copy from, each once.
-    pub images: Vec<ImageSource>,
-    /// The full references that the image is given.
-    pub names: Vec<Reference>,
-    /// What the image runs on.
-    pub platform: Platform,
-    /// How layers are compressed, where the spec says so.
-    pub compression: Option<Compression>,
-    /// Arguments with their final values.
-    pub args: Args,
-}
-
-impl Plan {
-    /// The stage with this number.
-    pub fn stage(&self, id: StageId) -> &PlannedStage {
-        &self.stages[id.0]
-    }
-
-    /// The stage that becomes the image.
-    pub fn target_stage(&self) -> &PlannedStage {
-        self.stage(self.target)
-    }
-}
-
-/// Plans a build.
-///
-/// # Errors
-/// Everything that is wrong with the spec as a whole, all at once.
-pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnostics> {
-    let mut problems = Diagnostics::new();
-    check_contexts(spec, inputs, &mut problems);
-    let edges: Vec<Vec<Edge>> = spec
-        .stages
-        .iter()
-        .map(|stage| edges(spec, stage, &mut problems))
-        .collect();
-    if let Some(circle) = find_circle(&edges) {
-        problems.push(circle_diagnostic(spec, &edges, &circle));
-        return Err(problems.sorted());
-    }
-    let Some(target) = find_target(spec, inputs.target, &edges, &mut problems) else {
-        return Err(problems.sorted());
-    };
-    let order = needed(target, &edges);
-    let mut binder = Binder {
-        spec,
-        inputs,
-        order: &order,
-        contexts: BTreeMap::new(),
-        images: Vec::new(),
-    };
-    let mut stages = Vec::new();
-    for &index in &order {
-        rules::not_yet(spec, &spec.stages[index], &mut problems);
-        stages.push(binder.stage(index, &edges[index]));
-    }
-    rules::final_stage(spec, &order, &edges_of_bases(spec, &order), &mut problems);
-    let pruned = (0..spec.stages.len()).filter(|index| !order.contains(index));
-    let plan = Plan {
-        source: Arc::clone(&spec.source),
-        target: StageId(stages.len() - 1),
-        stages,
-        pruned: pruned
-            .map(|index| spec.stages[index].name.as_str().to_owned())
-            .collect(),
-        contexts: binder.contexts(),
-        images: binder.images,
-        names: names(spec, &mut problems),
-        platform: inputs.platform.clone(),
-        compression: spec
-            .compression
-            .as_ref()
-            .map(|compression| compression.value),
-        args: spec.args.clone(),
-    };
-    problems.finish(plan)
-}
 
 /// A stage's use of another stage, and where it says so.
 #[derive(Debug, Clone, Copy)]
-struct Edge {
-    to: usize,
-    span: Span,
+pub(crate) struct Edge {
+    /// The place of the stage that is used, in the spec.
+    pub(crate) to: usize,
+    /// The name as written.
+    pub(crate) span: Span,
 }
 
-fn position(spec: &BuildSpec, name: &Name) -> Option<usize> {
-    spec.stages
-        .iter()
-        .position(|stage| stage.name.value == *name)
-}
-
-/// Where a step takes files from, as written.
-enum Written<'a> {
-    Main,
-    From(&'a Spanned<Origin>),
-    Nothing,
-}
-
-/// The source of a step's files, and the paths in it.
-fn written(action: &Action) -> (Written<'_>, Vec<&ContextPath>) {
-    match action {
-        Action::Copy(copy) => {
-            let paths = copy.sources.iter().map(|source| &source.value).collect();
-            (
-                copy.from.as_ref().map_or(Written::Main, Written::From),
-                paths,
-            )
-        }
-        Action::Write(write) => match &write.content {
-            WriteSource::Text(_) => (Written::Nothing, Vec::new()),
-            WriteSource::Template { path, from } => (
-                from.as_ref().map_or(Written::Main, Written::From),
-                vec![&path.value],
-            ),
-        },
-        _ => (Written::Nothing, Vec::new()),
-    }
-}
-
-/// All places where a step names a stage, a context or an image.
-fn origins(step: &Step) -> Vec<&Spanned<Origin>> {
-    match &step.action {
-        Action::Run(run) => run
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.value {
-                Mount::Bind { from, .. } => from.as_ref(),
-                _ => None,
-            })
-            .collect(),
-        action => match written(action).0 {
-            Written::From(origin) => vec![origin],
-            Written::Main | Written::Nothing => Vec::new(),
-        },
-    }
-}
-
-/// The stages that `stage` uses. A name that nothing has is a problem.
-fn edges(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostics) -> Vec<Edge> {
-    let mut edges = Vec::new();
-    if let Base::Name(name) = &stage.from.value {
-        match position(spec, name) {
-            Some(to) => edges.push(Edge {
-                to,
-                span: stage.from.span,
-            }),
-            None => problems.push(unknown(spec, name, stage.from.span, Wanted::Base)),
-        }
-    }
-    for origin in stage.steps.iter().flat_map(origins) {
-        let Origin::Name(name) = &origin.value else {
-            continue;
-        };
-        match position(spec, name) {
-            Some(to) => edges.push(Edge {
-                to,
-                span: origin.span,
-            }),
-            None if spec.contexts.directory(name).is_some() => {}
-            None => problems.push(unknown(spec, name, origin.span, Wanted::Source)),
-        }
-    }
-    edges
-}
-
-/// What a name that nothing has could have meant.
-enum Wanted {
-    Base,
-    Source,
-}
-
-fn unknown(spec: &BuildSpec, name: &Name, span: Span, wanted: Wanted) -> Diagnostic {
-    let stages = spec.stages.iter().map(|stage| stage.name.as_str());
-    let contexts = spec.contexts.named.keys().map(Name::as_str);
-    let (what, known): (_, Vec<&str>) = match wanted {
-        Wanted::Base => ("stage", stages.collect()),
-        Wanted::Source => ("stage or context", stages.chain(contexts).collect()),
-    };
-    let diagnostic = Diagnostic::new(
-        &spec.source,
-        span,
-        format!("there is no {what} {:?}", name.as_str()),
-    );
-    let diagnostic = match nearest(name.as_str(), known.iter().copied()) {
-        Some(similar) => diagnostic.help(format!("did you mean {similar:?}?")),
-        None => diagnostic.help(format!("there are: {}", known.join(", "))),
-    };
-    diagnostic.help(format!(
-        "an image is written with its tag or registry: docker.io/library/{}:TAG",
-        name.as_str()
-    ))
-}
-
-fn check_contexts(spec: &BuildSpec, inputs: &PlanInputs<'_>, problems: &mut Diagnostics) {
-    for name in inputs.contexts.keys().filter(|name| *name != "context") {
-        let is_known = spec
-            .contexts
-            .named
-            .keys()
-            .any(|known| known.as_str() == name);
-        if !is_known {
-            let known: Vec<&str> = spec
-                .contexts
-                .named
-                .keys()
-                .map(Name::as_str)
-                .chain(["context"])
-                .collect();
-            let message = format!("--context names {name:?}, which is no context of this spec");
-            problems.push(
-                Diagnostic::about(&spec.source, message)
-                    .help(format!("there are: {}", known.join(", "))),
-            );
-        }
-    }
-}
-
-/// A circle of stages, if there is one: each uses the next, and the last the first.
-fn find_circle(edges: &[Vec<Edge>]) -> Option<Vec<usize>> {
-    // 0: not seen, 1: on the way here, 2: free of circles.
-    let mut state = vec![0; edges.len()];
-    for start in 0..edges.len() {
-        let mut way: Vec<(usize, usize)> = Vec::new();
-        if state[start] == 0 {
-            state[start] = 1;
-            way.push((start, 0));
-        }
-        while let Some((at, next)) = way.last_mut() {
-            let Some(edge) = edges[*at].get(*next) else {
-                state[*at] = 2;
-                way.pop();
-                continue;
-            };
-            *next += 1;
-            match state[edge.to] {
-                0 => {
-                    state[edge.to] = 1;
-                    way.push((edge.to, 0));
-                }
-                1 => {
-                    let begin = way.iter().position(|(at, _)| *at == edge.to);
-                    return Some(
-                        way[begin.unwrap_or(0)..]
-                            .iter()
-                            .map(|(at, _)| *at)
-                            .collect(),
-                    );
-                }
-                _ => {}
-            }
-        }
-    }
-    None
-}
-
-fn circle_diagnostic(spec: &BuildSpec, edges: &[Vec<Edge>], circle: &[usize]) -> Diagnostic {
-    let name = |index: usize| spec.stages[index].name.as_str();
-    let next = |place: usize| circle[(place + 1) % circle.len()];
-    let span = |place: usize| {
-        edges[circle[place]]
-            .iter()
-            .find(|edge| edge.to == next(place))
-            .map(|edge| edge.span)
-    };
-    let path: Vec<&str> = circle
-        .iter()
-        .chain(circle.first())
-        .map(|index| name(*index))
-        .collect();
-    let message = match circle {
-        [own] => format!("stage {:?} uses itself", name(*own)),
-        _ => format!("stages use each other in a circle: {}", path.join(" -> ")),
-    };
-    let first = span(0).unwrap_or(spec.stages[circle[0]].name.span);
-    let mut diagnostic = Diagnostic::new(&spec.source, first, message)
-        .help("a stage can only use what is built before it; take one of these uses out");
-    for place in 1..circle.len() {
-        if let Some(span) = span(place) {
-            diagnostic = diagnostic.also(
-                span,
-                format!(
-                    "{:?} uses {:?} here",
-                    name(circle[place]),
-                    name(next(place))
-                ),
-            );
-        }
-    }
-    diagnostic
-}
-
-fn find_target(
-    spec: &BuildSpec,
-    wanted: Option<&str>,
-    edges: &[Vec<Edge>],
-    problems: &mut Diagnostics,
-) -> Option<usize> {
-    let by_name = |name: &str| {
-        spec.stages
-            .iter()
-            .position(|stage| stage.name.as_str() == name)
-    };
-    let names = || spec.stages.iter().map(|stage| stage.name.as_str());
-    let missing = |diagnostic: Diagnostic, name: &str| match nearest(name, names()) {
-        Some(similar) => diagnostic.help(format!("did you mean {similar:?}?")),
-        None => diagnostic.help(format!(
-            "there are: {}",
-            names().collect::<Vec<_>>().join(", ")
-        )),
-    };
-    if let Some(name) = wanted {
-        return by_name(name).or_else(|| {
-            let message = format!("--target names {name:?}, which is no stage of this spec");
-            problems.push(missing(Diagnostic::about(&spec.source, message), name));
-            None
-        });
-    }
-    if let Some(target) = &spec.target {
-        return by_name(target.as_str()).or_else(|| {
-            let message = format!("there is no stage {:?}", target.as_str());
-            problems.push(missing(
-                Diagnostic::new(&spec.source, target.span, message),
-                target.as_str(),
-            ));
-            None
-        });
-    }
-    let used: BTreeSet<usize> = edges.iter().flatten().map(|edge| edge.to).collect();
-    let candidates: Vec<usize> = (0..spec.stages.len())
-        .filter(|index| !used.contains(index))
-        .collect();
-    match candidates[..] {
-        [only] => Some(only),
-        [] => {
-            problems.push(
-                Diagnostic::about(&spec.source, "there is no stage to build")
-                    .help("add one under stages:"),
-            );
-            None
-        }
-        [first, ref others @ ..] => {
-            let names: Vec<&str> = candidates
-                .iter()
-                .map(|index| spec.stages[*index].name.as_str())
-                .collect();
-            let message = format!(
-                "{} stages could be the image: {}",
-                names.len(),
-                names.join(", ")
-            );
-            let mut diagnostic =
-                Diagnostic::new(&spec.source, spec.stages[first].name.span, message)
-                    .label("no stage uses this one")
-                    .help(format!(
-                        "say which one you mean: target: {}",
-                        names[names.len() - 1]
-                    ));
-            for index in others {
-                diagnostic = diagnostic.also(spec.stages[*index].name.span, "nor this one");
-            }
-            problems.push(diagnostic);
-            None
-        }
-    }
-}
-
-/// The stages that `target` needs, itself last, each after all that it uses.
-fn needed(target: usize, edges: &[Vec<Edge>]) -> Vec<usize> {
-    let mut order = Vec::new();
-    let mut way = vec![(target, 0)];
-    while let Some((at, next)) = way.last_mut() {
-        match edges[*at].get(*next) {
-            Some(edge) => {
-                *next += 1;
-                if !order.contains(&edge.to) {
-                    way.push((edge.to, 0));
-                }
-            }
-            None => {
-                if !order.contains(at) {
-                    order.push(*at);
-                }
-                way.pop();
-            }
-        }
-    }
-    order
-}
-
-/// For each needed stage the place of the stage it starts from, for the rules of the final one.
-fn edges_of_bases(spec: &BuildSpec, order: &[usize]) -> Vec<Option<usize>> {
-    order
-        .iter()
-        .map(|&index| match &spec.stages[index].from.value {
-            Base::Name(name) => {
-                position(spec, name).and_then(|base| order.iter().position(|other| *other == base))
-            }
-            Base::Scratch | Base::Image(_) => None,
-        })
-        .collect()
-}
-
-fn names(spec: &BuildSpec, problems: &mut Diagnostics) -> Vec<Reference> {
-    let Some(image) = &spec.image else {
-        if let Some(tag) = spec.tags.first() {
-            let message = "there are tags, but no image that they belong to";
-            problems.push(
-                Diagnostic::new(&spec.source, tag.span, message)
-                    .help("add the repository: image: acme/app"),
-            );
-        }
-        return Vec::new();
-    };
-    match spec.tags.is_empty() {
-        true => vec![image.value.clone().with_default_tag()],
-        false => spec
-            .tags
-            .iter()
-            .filter_map(|tag| image.with_tag(tag.as_str()).ok())
-            .collect(),
-    }
-}
-
-/// Gives every context and image its number as it is met.
-struct Binder<'a> {
+/// All stages of a spec and their uses of each other. Stages are known by their place in the spec.
+pub(crate) struct Graph<'a> {
     spec: &'a BuildSpec,
-    inputs: &'a PlanInputs<'a>,
-    order: &'a [usize],
-    /// The paths wanted of each context, by name; the main one is `None`.
-    contexts: BTreeMap<Option<Name>, BTreeSet<LayerPath>>,
-    images: Vec<ImageSource>,
+    places: BTreeMap<&'a Name, usize>,
+    edges: Vec<Vec<Edge>>,
+    is_sound: bool,
 }
 
-impl Binder<'_> {
-    fn stage(&mut self, index: usize, edges: &[Edge]) -> PlannedStage {
-        let stage = &self.spec.stages[index];
-        let base = match &stage.from.value {
-            Base::Scratch => StageBase::Scratch,
-            Base::Name(name) => self
-                .stage_id(name)
-                .map_or(StageBase::Scratch, StageBase::Stage),
-            Base::Image(image) => StageBase::Image(self.image(image)),
+impl<'a> Graph<'a> {
+    /// Reads the uses. A name that nothing has is a problem.
+    pub(crate) fn read(spec: &'a BuildSpec, problems: &mut Diagnostics) -> Graph<'a> {
+        let names = spec.stages.iter().map(|stage| &stage.name.value);
+        let mut graph = Graph {
+            spec,
+            places: names.zip(0..).collect(),
+            edges: Vec::new(),
+            is_sound: true,
         };
-        let depends_on: BTreeSet<StageId> = edges
-            .iter()
-            .filter_map(|edge| self.order.iter().position(|other| *other == edge.to))
-            .map(StageId)
-            .collect();
-        let mut layers: Vec<PlannedLayer> = Vec::new();
-        let mut open: Option<&Name> = None;
-        for (place, step) in stage.steps.iter().enumerate() {
-            let name = step.layer.as_ref().map(|layer| &layer.value);
-            let planned = PlannedStep {
-                number: place + 1,
-                title: title(&step.action),
-                source: self.source(&step.action),
-                step: step.clone(),
-            };
-            match layers.last_mut() {
-                Some(layer) if name.is_some() && name == open => layer.steps.push(planned),
-                _ => {
-                    let title =
-                        name.map_or_else(|| planned.title.clone(), |name| name.as_str().to_owned());
-                    layers.push(PlannedLayer {
-                        title,
-                        steps: vec![planned],
-                    });
-                }
-            }
-            open = name;
+        for stage in &spec.stages {
+            let edges = graph.uses(stage, problems);
+            graph.edges.push(edges);
         }
-        PlannedStage {
-            stage: stage.clone(),
-            base,
-            depends_on: depends_on.into_iter().collect(),
-            layers,
-        }
+        graph
     }
 
-    fn source(&mut self, action: &Action) -> Option<Source> {
-        let (written, paths) = written(action);
-        let origin = match written {
-            Written::Nothing => return None,
-            Written::Main => None,
-            Written::From(origin) => Some(&origin.value),
-        };
-        let context = match origin {
-            Some(Origin::Image(image)) => return Some(Source::Image(self.image(image))),
-            Some(Origin::Name(name)) => match self.stage_id(name) {
-                Some(stage) => return Some(Source::Stage(stage)),
-                None => Some(name.clone()),
-            },
-            None => None,
-        };
-        let id = self.context_id(context.as_ref());
-        self.contexts
-            .entry(context)
-            .or_default()
-            .extend(paths.into_iter().map(fixed_part));
-        Some(Source::Context(id))
+    /// The place of the stage of this name.
+    pub(crate) fn place(&self, name: &Name) -> Option<usize> {
+        self.places.get(name).copied()
     }
 
-    fn stage_id(&self, name: &Name) -> Option<StageId> {
-        let index = position(self.spec, name)?;
-        self.order
-            .iter()
-            .position(|other| *other == index)
-            .map(StageId)
+    /// What the stage at a place uses, in the order of the text.
+    pub(crate) fn edges(&self, stage: usize) -> &[Edge] {
+        &self.edges[stage]
     }
 
-    fn image(&mut self, image: &ImageSource) -> ImageId {
-        let place = self.images.iter().position(|known| known == image);
-        ImageId(place.unwrap_or_else(|| {
-            self.images.push(image.clone());
-            self.images.len() - 1
-        }))
+    /// Whether every name means something and nothing goes in a circle, as far as was looked. If
+    /// not, which stages are unused says nothing about what was meant.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.is_sound
     }
 
-    fn context_id(&self, name: Option<&Name>) -> ContextId {
-        let place = name.and_then(|name| {
-            self.spec
-                .contexts
-                .named
-                .keys()
-                .position(|known| known == name)
-        });
-        ContextId(place.map_or(0, |place| place + 1))
-    }
-
-    /// All contexts of the spec, wanted or not, so that numbers fit: the main one, then the named
-    /// ones. A context that nothing is wanted of is never looked at.
-    fn contexts(&self) -> Vec<PlannedContext> {
-        let names = [None]
-            .into_iter()
-            .chain(self.spec.contexts.named.keys().map(Some));
-        names
-            .map(|name| {
-                let written = name.map_or_else(
-                    || self.spec.contexts.main_directory().to_owned(),
-                    |name| self.spec.contexts.named[name].value.clone(),
-                );
-                let shown = name.map_or("context", Name::as_str);
-                let wanted = self
-                    .contexts
-                    .get(&name.cloned())
-                    .cloned()
-                    .unwrap_or_default();
-                PlannedContext {
-                    name: shown.to_owned(),
-                    directory: self.inputs.contexts.get(shown).cloned().unwrap_or(written),
-                    is_main: name.is_none(),
-                    wanted: outermost(wanted),
-                }
-            })
+    /// The stages that no other uses.
+    pub(crate) fn unused(&self) -> Vec<usize> {
+        let used: BTreeSet<usize> = self.edges.iter().flatten().map(|edge| edge.to).collect();
+        (0..self.edges.len())
+            .filter(|stage| !used.contains(stage))
             .collect()
     }
-}
 
-/// Paths that lie below another are wanted with it.
-fn outermost(paths: BTreeSet<LayerPath>) -> Vec<LayerPath> {
-    let mut kept: Vec<LayerPath> = Vec::new();
-    for path in paths {
-        if !kept.last().is_some_and(|last| path.starts_with(last)) {
-            kept.push(path);
+    /// The stage that `stage` starts from.
+    pub(crate) fn base(&self, stage: usize) -> Option<usize> {
+        match &self.spec.stages[stage].from.value {
+            Base::Name(name) => self.place(name),
+            Base::Scratch | Base::Image(_) => None,
         }
     }
-    kept
+
+    /// The stages that `target` needs, itself last, each after all that it uses.
+    ///
+    /// The order follows the uses as they are written, so it does not depend on where stages stand
+    /// in the file. Only for a graph without circles.
+    pub(crate) fn needed(&self, target: usize) -> Vec<usize> {
+        let mut order = Vec::new();
+        let mut seen = vec![false; self.edges.len()];
+        let mut way = vec![(target, 0)];
+        seen[target] = true;
+        while let Some((at, next)) = way.last_mut() {
+            match self.edges[*at].get(*next) {
+                Some(edge) => {
+                    *next += 1;
+                    if !std::mem::replace(&mut seen[edge.to], true) {
+                        way.push((edge.to, 0));
+                    }
+                }
+                None => {
+                    order.push(*at);
+                    way.pop();
+                }
+            }
+        }
+        order
+    }
+
+    /// Reports circles: each stage uses the next, and the last the first. Of circles that share a
+    /// stage one is enough, because whoever opens it looks at the others, too.
+    pub(crate) fn report_circles(&mut self, problems: &mut Diagnostics) -> Circles {
+        let mut found = Circles::None;
+        let mut reported = vec![false; self.edges.len()];
+        self.each_circle(|circle| {
+            found = Circles::Some;
+            if !circle.iter().any(|stage| reported[*stage]) {
+                circle.iter().for_each(|stage| reported[*stage] = true);
+                problems.push(self.circle_diagnostic(circle));
+            }
+        });
+        self.is_sound &= found == Circles::None;
+        found
+    }
+
+    /// Calls `meet` with a circle for every use that closes one.
+    fn each_circle(&self, mut meet: impl FnMut(&[usize])) {
+        let mut marks = vec![Mark::New; self.edges.len()];
+        for start in 0..self.edges.len() {
+            let mut way: Vec<usize> = Vec::new();
+            let mut nexts: Vec<usize> = Vec::new();
+            if marks[start] == Mark::New {
+                marks[start] = Mark::OnTheWay(0);
+                way.push(start);
+                nexts.push(0);
+            }
+            while let (Some(&at), Some(next)) = (way.last(), nexts.last_mut()) {
+                let Some(edge) = self.edges[at].get(*next) else {
+                    marks[at] = Mark::Done;
+                    way.pop();
+                    nexts.pop();
+                    continue;
+                };
+                *next += 1;
+                match marks[edge.to] {
+                    Mark::New => {
+                        marks[edge.to] = Mark::OnTheWay(way.len());
+                        way.push(edge.to);
+                        nexts.push(0);
+                    }
+                    Mark::OnTheWay(begin) => meet(&way[begin..]),
+                    Mark::Done => {}
+                }
+            }
+        }
+    }
+
+    fn circle_diagnostic(&self, circle: &[usize]) -> Diagnostic {
+        let stage = |place: usize| &self.spec.stages[circle[place % circle.len()]];
+        let name = |place: usize| stage(place).name.as_str();
+        let says = |place: usize| format!("{:?} uses {:?} here", name(place), name(place + 1));
+        let span = |place: usize| {
+            let next = circle[(place + 1) % circle.len()];
+            let edge = self.edges[circle[place]]
+                .iter()
+                .find(|edge| edge.to == next);
+            edge.map_or(stage(place).name.span, |edge| edge.span)
+        };
+        let shown = circle.len().min(MOST_LISTED);
+        let message = match circle {
+            [_] => format!("stage {:?} uses itself", name(0)),
+            _ => {
+                let mut path: Vec<&str> = (0..shown).map(name).collect();
+                let more = match circle.len() - shown {
+                    0 => String::new(),
+                    more => format!("{more} more"),
+                };
+                path.extend([more.as_str()].into_iter().filter(|more| !more.is_empty()));
+                path.push(name(0));
+                format!("stages use each other in a circle: {}", path.join(" -> "))
+            }
+        };
+        let first = Diagnostic::new(&self.spec.source, span(0), message)
+            .label(says(0))
+            .help("a stage can only use what is built before it; take one of these uses out");
+        (1..shown).fold(first, |diagnostic, place| {
+            diagnostic.also(span(place), says(place))
+        })
+    }
+
+    fn uses(&mut self, stage: &Stage, problems: &mut Diagnostics) -> Vec<Edge> {
+        let spec = self.spec;
+        let mut edges = Vec::new();
+        if let Base::Name(name) = &stage.from.value {
+            match self.place(name) {
+                Some(to) => edges.push(Edge {
+                    to,
+                    span: stage.from.span,
+                }),
+                None => self.unknown(problems, || unknown_base(spec, name, stage.from.span)),
+            }
+        }
+        for origin in stage.steps.iter().flat_map(origins) {
+            let Origin::Name(name) = &origin.value else {
+                continue;
+            };
+            match self.place(name) {
+                Some(to) => edges.push(Edge {
+                    to,
+                    span: origin.span,
+                }),
+                None if spec.contexts.directory(name).is_some() => {}
+                None => self.unknown(problems, || unknown_source(spec, name, origin)),
+            }
+        }
+        edges
+    }
+
+    /// Looking for similar names takes its time, so it is not done for problems nobody will see.
+    fn unknown(&mut self, problems: &mut Diagnostics, diagnostic: impl FnOnce() -> Diagnostic) {
+        self.is_sound = false;
+        if problems.len() < MOST {
+            problems.push(diagnostic());
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests;
+/// Whether stages use each other in a circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Circles {
+    /// They do not.
+    None,
+    /// They do, and it was reported.
+    Some,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    New,
+    /// On the way to where the search is, at this place of the way.
+    OnTheWay(usize),
+    Done,
+}
+
+fn unknown_base(spec: &BuildSpec, name: &Name, span: Span) -> Diagnostic {
+    let message = format!("there is no stage {:?}", name.as_str());
+    let diagnostic = Diagnostic::new(&spec.source, span, message);
+    if let Some(context) = spec.contexts.directory(name) {
+        return diagnostic
+            .also(context.span, "this is a context")
+            .help(format!(
+                "a stage cannot start from a context; start from scratch and `copy` it: {{copy: ., from: {name}}}"
+            ));
+    }
+    let known: Vec<&str> = stage_names(spec).collect();
+    written_as_image(similar(diagnostic, name.as_str(), &known), name)
+}
+
+fn unknown_source(spec: &BuildSpec, name: &Name, origin: &Spanned<Origin>) -> Diagnostic {
+    let message = format!("there is no stage or context {:?}", name.as_str());
+    let diagnostic = Diagnostic::new(&spec.source, origin.span, message);
+    if name.as_str() == "context" {
+        return diagnostic.help("leave `from` out: files come from the main context then");
+    }
+    let contexts = spec.contexts.named.keys().map(Name::as_str);
+    let known: Vec<&str> = stage_names(spec).chain(contexts).collect();
+    written_as_image(similar(diagnostic, name.as_str(), &known), name)
+}
+
+fn stage_names(spec: &BuildSpec) -> impl Iterator<Item = &str> {
+    spec.stages.iter().map(|stage| stage.name.as_str())
+}
+
+/// Adds the word that was probably meant, or all there are if none is like it.
+pub(crate) fn similar(diagnostic: Diagnostic, word: &str, known: &[&str]) -> Diagnostic {
+    match nearest(word, known.iter().copied()) {
+        Some(similar) => diagnostic.help(format!("did you mean {similar:?}?")),
+        None if known.len() > MOST_LISTED => {
+            let (shown, rest) = known.split_at(MOST_LISTED);
+            let shown = shown.join(", ");
+            diagnostic.help(format!("there are: {shown} and {} more", rest.len()))
+        }
+        None => diagnostic.help(format!("there are: {}", known.join(", "))),
+    }
+}
+
+/// So many names are listed; nobody reads on.
+pub(crate) const MOST_LISTED: usize = 20;
+
+fn written_as_image(diagnostic: Diagnostic, name: &Name) -> Diagnostic {
+    diagnostic.help(format!(
+        "an image is written with its tag or registry: docker.io/library/{name}:TAG"
+    ))
+}

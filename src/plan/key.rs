@@ -6,9 +6,17 @@
 use crate::oci::{DiffId, Digest};
 use crate::store::KeyRecord;
 
-/// A layer: what changes, and everything that decides how it becomes bytes. What lies below the
-/// layer is no input; where it mattered (a parent that exists, a name in `/etc/passwd`) it is in
-/// the changeset already.
+/// A layer's blob.
+///
+/// - `changeset`: what the layer says; it covers every path, mode, owner, xattr and content.
+/// - `encoder`: our own writing of tar and frames; another version may write other bytes.
+/// - `compression`, codec and level, and `library`, the compressor with its version: either decides
+///   the compressed bytes.
+/// - `epoch`: every time in the layer, in seconds since 1970.
+///
+/// Left out on purpose: what lies below the layer (where it mattered, as with a parent that exists
+/// or a name in `/etc/passwd`, it is in the changeset already), the stage and the image, so that
+/// they share layers, and the frames that were at hand, which change the work and never the bytes.
 pub fn layer(
     changeset: &Digest,
     encoder: u32,
@@ -24,8 +32,15 @@ pub fn layer(
         .field("epoch", epoch)
 }
 
-/// What a layer of someone else holds. The diff_id is an input: a blob that was accepted under one
-/// must not pass under another.
+/// What a layer of someone else holds.
+///
+/// - `blob`: the bytes that are read.
+/// - `diff_id`: what the image says is in them; a blob that was accepted under one must not pass
+///   under another.
+/// - `reader`: our own understanding of foreign tars.
+///
+/// Left out on purpose: the image and the place that the layer came from, and its media type, which
+/// is not believed; the bytes tell how they are compressed.
 pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
     KeyRecord::new("layer-index")
         .field("blob", blob)
@@ -33,13 +48,15 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
-/// The frames of a blob that we wrote.
+/// The frames of a blob that we wrote. The blob decides them; how it came to be does not matter.
 pub fn frame_table(blob: &Digest) -> KeyRecord {
     KeyRecord::new("frames").field("blob", blob)
 }
 
 /// The last layer that stood in a place of an image. It decides nothing but where frames are
-/// looked for, so a wrong one costs time and no more.
+/// looked for, so a wrong one costs time and no more. That is why the changeset is left out: the
+/// layer that stood there before had another. The rest is as in [`layer`], because frames of
+/// another compression are of no use.
 pub fn layer_slot(
     slot: &[&str],
     encoder: u32,
@@ -55,7 +72,8 @@ pub fn layer_slot(
         .field("epoch", epoch)
 }
 
-/// The chunks of a large content.
+/// The chunks of a large content: its bytes, and how we cut. Its path and file are left out, so
+/// that a file that was moved or copied is cut once.
 pub fn chunks(content: &Digest, chunker: u32) -> KeyRecord {
     KeyRecord::new("chunks")
         .field("content", content)
@@ -65,6 +83,100 @@ pub fn chunks(content: &Digest, chunker: u32) -> KeyRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// The inputs of all keys, and every key made of them.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Inputs {
+        digest: [u8; 2],
+        diff_id: [u8; 2],
+        version: u32,
+        compression: String,
+        library: String,
+        epoch: u64,
+        slot: Vec<String>,
+    }
+
+    impl Inputs {
+        /// Each key with the inputs that must count in it.
+        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 5] {
+            let digest = Digest::of(&self.digest);
+            let diff_id = DiffId(Digest::of(&self.diff_id));
+            let slot: Vec<&str> = self.slot.iter().map(String::as_str).collect();
+            let (compression, library) = (self.compression.as_str(), self.library.as_str());
+            let bytes = ["version", "compression", "library", "epoch"];
+            [
+                (
+                    layer(&digest, self.version, compression, library, self.epoch),
+                    [&bytes[..], &["digest"]].concat(),
+                ),
+                (
+                    layer_slot(&slot, self.version, compression, library, self.epoch),
+                    [&bytes[..], &["slot"]].concat(),
+                ),
+                (
+                    layer_index(&digest, &diff_id, self.version),
+                    vec!["digest", "diff_id", "version"],
+                ),
+                (frame_table(&digest), vec!["digest"]),
+                (chunks(&digest, self.version), vec!["digest", "version"]),
+            ]
+        }
+
+        /// The same with one input of `other`.
+        fn with(&self, input: &str, other: &Inputs) -> Inputs {
+            let mut mixed = self.clone();
+            match input {
+                "digest" => mixed.digest = other.digest,
+                "diff_id" => mixed.diff_id = other.diff_id,
+                "version" => mixed.version = other.version,
+                "compression" => mixed.compression.clone_from(&other.compression),
+                "library" => mixed.library.clone_from(&other.library),
+                "epoch" => mixed.epoch = other.epoch,
+                "slot" => mixed.slot.clone_from(&other.slot),
+                _ => unreachable!("no input is called {input}"),
+            }
+            mixed
+        }
+    }
+
+    fn inputs() -> impl Strategy<Value = Inputs> {
+        let slot = proptest::collection::vec("[ab/]{0,2}", 0..3);
+        (
+            any::<[u8; 2]>(),
+            any::<[u8; 2]>(),
+            0..4u32,
+            "[a-b:1]{0,3}",
+            "[a-b:1]{0,3}",
+            0..4u64,
+            slot,
+        )
+            .prop_map(
+                |(digest, diff_id, version, compression, library, epoch, slot)| Inputs {
+                    digest,
+                    diff_id,
+                    version,
+                    compression,
+                    library,
+                    epoch,
+                    slot,
+                },
+            )
+    }
+
+    proptest! {
+        /// One input changed changes the digest of each key it belongs to, and of no other.
+        #[test]
+        fn each_input_counts_where_it_should(one in inputs(), other in inputs()) {
+            for input in ["digest", "diff_id", "version", "compression", "library", "epoch", "slot"] {
+                let changed = one.with(input, &other);
+                for ((before, counts), (after, _)) in one.keys().iter().zip(&changed.keys()) {
+                    let is_other = changed != one && counts.contains(&input);
+                    prop_assert_eq!(before.digest() != after.digest(), is_other, "{} in {:?}", input, before);
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_input_counts() {

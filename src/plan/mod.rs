@@ -8,15 +8,20 @@
 //!
 //! `design.md`, sections 3 and 4.
 
+mod bind;
 mod describe;
 mod graph;
 pub mod key;
+mod making;
+mod origin;
 mod rules;
 mod stage;
+mod target;
+mod title;
 
-pub use graph::{Plan, PlanInputs, plan};
-pub use rules::{codes_allowed, is_root};
+pub use making::{Plan, PlanInputs, plan};
+pub use rules::{codes_allowed, final_user, is_root};
 pub use stage::{
-    ContextId, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
-    StageId,
+    ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
+    StageBase, StageId,
 };

@@ -6,6 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::graph::Graph;
+use crate::plan::making::Plan;
+use crate::plan::origin::origins;
+use crate::plan::stage::{PlannedStage, StageBase};
 use crate::spec::{
     Action, Allow, Base, BuildSpec, Diagnostic, Diagnostics, Identity, ImageSource, Origin, Owner,
     Stage,
@@ -30,117 +34,166 @@ pub fn is_root(owner: &Owner) -> bool {
 
 /// What this version cannot do yet, in a stage that is needed.
 pub(crate) fn not_yet(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostics) {
-    let error = |span, message: &str| Diagnostic::new(&spec.source, span, message);
+    let name = stage.name.as_str();
+    let error = |span, what: &str| {
+        let message = format!("this version cannot {what} yet (stage {name:?})");
+        Diagnostic::new(&spec.source, span, message)
+    };
     for step in &stage.steps {
         match &step.action {
-            Action::Run(run) => problems.push(
-                error(run.command.span, "this version cannot run commands yet")
-                    .help("build with your own tools first, and copy what they made: `copy: dist`"),
-            ),
+            Action::Run(run) => problems
+                .push(error(run.command.span, "run commands").help(
+                    "build with your own tools first, and copy what they made: `copy: dist`",
+                )),
             Action::Add(add) => problems.push(
-                error(add.url.span, "this version cannot fetch URLs yet")
+                error(add.url.span, "fetch URLs")
                     .help("fetch it into the context first, check its sha256, and `copy` it"),
             ),
             _ => {}
         }
     }
-    let pull = |span, reference: &str| {
-        error(span, "this version cannot pull from registries yet")
-            .help(format!("fetch it once with a tool that can: skopeo copy docker://{reference} oci:base:latest"))
-            .help("then name the folder here: oci:base:latest (an oci-archive: or docker-archive: file will do, too)")
+    let base = match &stage.from.value {
+        Base::Image(image) => Some((stage.from.span, image)),
+        Base::Scratch | Base::Name(_) => None,
     };
-    if let Base::Image(ImageSource::Registry(reference)) = &stage.from.value {
-        problems.push(pull(stage.from.span, &reference.to_string()));
-    }
-    for step in &stage.steps {
-        if let Action::Copy(copy) = &step.action
-            && let Some(from) = &copy.from
-            && let Origin::Image(ImageSource::Registry(reference)) = &from.value
-        {
-            problems.push(pull(from.span, &reference.to_string()));
+    let sources = stage.steps.iter().flat_map(origins);
+    let sources = sources.filter_map(|origin| match &origin.value {
+        Origin::Image(image) => Some((origin.span, image)),
+        Origin::Name(_) => None,
+    });
+    for (span, image) in base.into_iter().chain(sources) {
+        if let ImageSource::Registry(reference) = image {
+            problems.push(
+                error(span, "pull from registries")
+                    .help(format!("fetch it once with a tool that can: skopeo copy docker://{reference} oci:base:latest"))
+                    .help("then name the folder here: oci:base:latest (an oci-archive: or docker-archive: file will do, too)"),
+            );
         }
     }
 }
 
-/// Judges the last stage of `order`; `bases` has for each the place of the stage it starts from.
+/// Judges the stage that becomes the image, with all that it is built from.
 pub(crate) fn final_stage(
     spec: &BuildSpec,
-    order: &[usize],
-    bases: &[Option<usize>],
+    graph: &Graph<'_>,
+    target: usize,
     problems: &mut Diagnostics,
 ) {
-    let Some(last) = order.len().checked_sub(1) else {
-        return;
-    };
-    let chain: Vec<&Stage> = std::iter::successors(Some(last), |place| bases[*place])
-        .map(|place| &spec.stages[order[place]])
+    let chain: Vec<&Stage> = std::iter::successors(Some(target), |place| graph.base(*place))
+        .map(|place| &spec.stages[place])
         .collect();
-    let stage = chain[0];
-    let allows = |allow: Allow| stage.allow.iter().any(|allowed| allowed.value == allow);
+    let allows = |allow: Allow| chain[0].allow.iter().any(|one| one.value == allow);
     if !allows(Allow::Root) {
-        user(spec, &chain, problems);
+        problems.extend(root_user(spec, &chain));
     }
-    if allows(Allow::BuildStage) {
-        return;
-    }
-    let ran = chain.iter().find_map(|stage| {
-        let run = stage
-            .steps
-            .iter()
-            .find(|step| matches!(step.action, Action::Run(_)))?;
-        Some((stage, run))
-    });
-    if let Some((builder, run)) = ran {
-        let name = stage.name.as_str();
-        let message = match std::ptr::eq(*builder, stage) {
-            true => format!("the final stage {name:?} runs commands"),
-            false => format!(
-                "the final stage {name:?} is built from {:?}, which runs commands",
-                builder.name.as_str()
-            ),
-        };
-        problems.push(
-            Diagnostic::new(&spec.source, stage.from.span, message)
-                .also(run.span, "compilers, caches and sources stay behind from here")
-                .help("start from a runtime base and `copy` from the build stage what the program needs")
-                .help("or say that this is meant: allow: [build-stage]"),
-        );
+    if !allows(Allow::BuildStage) {
+        problems.extend(build_stage(spec, &chain));
     }
 }
 
-/// The nearest user in the chain of stages decides; a base image may bring one, which is judged
-/// when its config is known.
-fn user(spec: &BuildSpec, chain: &[&Stage], problems: &mut Diagnostics) {
+/// The problem of a final stage that holds what commands have left behind.
+fn build_stage(spec: &BuildSpec, chain: &[&Stage]) -> Option<Diagnostic> {
     let stage = chain[0];
-    let remedy = |diagnostic: Diagnostic| {
-        diagnostic
-            .help("add one, `users: [{name: app, uid: 1001}]`, and name it: `config: {user: app}`")
-            .help("or say that this is meant: allow: [root]")
+    let (builder, run) = chain.iter().find_map(|stage| {
+        let mut steps = stage.steps.iter();
+        let run = steps.find(|step| matches!(step.action, Action::Run(_)))?;
+        Some((stage, run))
+    })?;
+    let name = stage.name.as_str();
+    let message = match std::ptr::eq(*builder, stage) {
+        true => format!("the final stage {name:?} runs commands"),
+        false => format!(
+            "the final stage {name:?} is built from {:?}, which runs commands",
+            builder.name.as_str()
+        ),
     };
-    match chain.iter().find_map(|stage| stage.config.user.as_ref()) {
-        Some(user) if is_root(user) => {
-            problems.push(remedy(Diagnostic::new(
-                &spec.source,
-                user.span,
-                "the image runs as root",
-            )));
-        }
-        Some(_) => {}
-        None => {
-            let starts_from_image = chain
-                .iter()
-                .any(|stage| matches!(stage.from.value, Base::Image(_)));
-            if !starts_from_image {
-                let message = format!(
-                    "the final stage {:?} names no user, so the image runs as root",
-                    stage.name.as_str()
-                );
-                problems.push(remedy(Diagnostic::new(
-                    &spec.source,
-                    stage.name.span,
-                    message,
-                )));
-            }
-        }
+    let diagnostic = Diagnostic::new(&spec.source, stage.from.span, message)
+        .also(
+            run.span,
+            "compilers, caches and sources stay behind from here",
+        )
+        .help("start from a runtime base and `copy` from the build stage what the program needs")
+        .help("or say that this is meant: allow: [build-stage]");
+    Some(diagnostic)
+}
+
+/// The problem of an image that runs as root. The nearest user in the chain of stages decides; a
+/// base image may bring one, which [`final_user`] judges when the config is known.
+fn root_user(spec: &BuildSpec, chain: &[&Stage]) -> Option<Diagnostic> {
+    let stage = chain[0];
+    let Some(user) = chain.iter().find_map(|stage| stage.config.user.as_ref()) else {
+        let is_from_image = |stage: &&Stage| matches!(stage.from.value, Base::Image(_));
+        let message = format!(
+            "the final stage {:?} names no user, so the image runs as root",
+            stage.name.as_str()
+        );
+        let diagnostic = Diagnostic::new(&spec.source, stage.name.span, message);
+        return (!chain.iter().any(is_from_image)).then(|| with_user_remedy(diagnostic));
+    };
+    let root = Diagnostic::new(&spec.source, user.span, "the image runs as root");
+    // A user with another name and the number 0 is root all the same.
+    let mut users = chain.iter().flat_map(|stage| &stage.users);
+    let created = match &user.user {
+        Identity::Name(name) => users.find(|user| user.name.value == *name),
+        Identity::Id(_) => None,
+    };
+    match created {
+        Some(created) if created.uid.value == 0 => Some(with_user_remedy(
+            root.also(created.uid.span, "0 is the number of root"),
+        )),
+        Some(_) => None,
+        None => is_root(user).then(|| with_user_remedy(root)),
     }
+}
+
+/// The problem of an image that runs as root, once its config is finished: `user` is the text in
+/// it, from the stage or from its base, and empty if neither has one. `None` if that is another
+/// user, or if the plan allows root.
+///
+/// Only what the text says is judged: that a name has the number 0 in the image's `/etc/passwd` is
+/// found by `explain`.
+pub fn final_user(plan: &Plan, user: &str) -> Option<Diagnostic> {
+    let target = plan.target_stage();
+    let user = user.split(':').next().unwrap_or_default();
+    // Runtimes read numbers as Go does: with a sign and leading zeros, too.
+    let is_root = matches!(user, "" | "root") || user.parse::<i64>() == Ok(0);
+    let is_allowed = target
+        .stage
+        .allow
+        .iter()
+        .any(|one| one.value == Allow::Root);
+    if !is_root || is_allowed {
+        return None;
+    }
+    let base = |stage: &&PlannedStage| match stage.base {
+        StageBase::Stage(id) => Some(plan.stage(id)),
+        StageBase::Scratch | StageBase::Image(_) => None,
+    };
+    let named = std::iter::successors(Some(target), base)
+        .find_map(|stage| stage.stage.config.user.as_ref());
+    let name = target.name();
+    let (span, message) = match (named, user) {
+        (Some(named), _) => (named.span, "this user is root in the image".to_owned()),
+        (None, "") => (
+            target.stage.from.span,
+            format!(
+                "the base of the final stage {name:?} names no user, so the image runs as root"
+            ),
+        ),
+        (None, user) => (
+            target.stage.from.span,
+            format!("the base of the final stage {name:?} runs as {user:?}, which is root"),
+        ),
+    };
+    Some(with_user_remedy(Diagnostic::new(
+        &plan.source,
+        span,
+        message,
+    )))
+}
+
+fn with_user_remedy(diagnostic: Diagnostic) -> Diagnostic {
+    diagnostic
+        .help("add one, `users: [{name: app, uid: 1001}]`, and name it: `config: {user: app}`")
+        .help("or say that this is meant: allow: [root]")
 }

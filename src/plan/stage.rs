@@ -1,8 +1,9 @@
 //! Stages as they are planned: every name is bound to what it means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::spec::{AbsolutePath, Action, Command, ContextPath, Stage, Step};
+use crate::plan::title::printable;
+use crate::spec::{AbsolutePath, ContextPath, ImagePath, Stage, Step, ValueError};
 use crate::tree::LayerPath;
 
 /// A stage of the plan, by its place in [`crate::plan::Plan::stages`].
@@ -44,13 +45,24 @@ pub enum Source {
 pub struct PlannedContext {
     /// `context`, or the name of a named context.
     pub name: String,
-    /// The directory, as the spec has it: relative to the spec's own folder.
+    /// The directory as written; [`PlannedContext::located`] says where it lies.
     pub directory: PathBuf,
+    /// Who wrote it, which decides what it is relative to.
+    pub given_by: GivenBy,
     /// Whether this is the context that steps without `from` copy from.
     pub is_main: bool,
     /// The paths below which steps copy: the sources up to their first wildcard, sorted. The root
     /// alone if everything may be wanted.
     pub wanted: Vec<LayerPath>,
+}
+
+/// Who says where a context lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GivenBy {
+    /// The spec: relative to its own folder.
+    Spec,
+    /// The caller (`--context`): relative to its working directory.
+    Caller,
 }
 
 /// A stage that the target needs.
@@ -60,6 +72,9 @@ pub struct PlannedStage {
     pub stage: Stage,
     /// What it starts from.
     pub base: StageBase,
+    /// The working directory that the base brings; `None` if the config of an image says it, which
+    /// nobody has read yet.
+    pub base_workdir: Option<AbsolutePath>,
     /// The stages that must be there before it, in order.
     pub depends_on: Vec<StageId>,
     /// Its steps, grouped as they become layers.
@@ -88,20 +103,50 @@ pub struct PlannedStep {
     pub source: Option<Source>,
 }
 
+impl PlannedContext {
+    /// The directory for the file system, given the folder that holds the spec.
+    pub fn located(&self, spec_folder: &Path) -> PathBuf {
+        match self.given_by {
+            GivenBy::Spec => spec_folder.join(&self.directory),
+            GivenBy::Caller => self.directory.clone(),
+        }
+    }
+}
+
 impl PlannedStage {
     /// The name of the stage.
     pub fn name(&self) -> &str {
         self.stage.name.as_str()
     }
 
-    /// The working directory of the steps.
-    pub fn workdir(&self) -> AbsolutePath {
-        let own = self
-            .stage
-            .workdir
-            .as_ref()
-            .or(self.stage.config.workdir.as_ref());
-        own.map_or_else(AbsolutePath::default, |path| path.value.clone())
+    /// The working directory of the steps: the stage's own, else the one of its base, as in a
+    /// Dockerfile. `of_base` is what the config of the base says, once it is known; empty means
+    /// nothing, and a relative one counts from the root, as runtimes have it.
+    ///
+    /// # Errors
+    /// The base's text is needed and is no path of an image.
+    pub fn workdir(&self, of_base: Option<&str>) -> Result<AbsolutePath, ValueError> {
+        let root = AbsolutePath::default();
+        match (self.known_workdir(), of_base) {
+            (Some(known), _) => Ok(known.clone()),
+            (None, None | Some("")) => Ok(root),
+            (None, Some(text)) => Ok(text.parse::<ImagePath>()?.under(&root)),
+        }
+    }
+
+    /// The same, if the spec alone tells.
+    pub(crate) fn known_workdir(&self) -> Option<&AbsolutePath> {
+        let own = self.stage.workdir.as_ref();
+        let own = own.or(self.stage.config.workdir.as_ref());
+        own.map_or(self.base_workdir.as_ref(), |path| Some(&path.value))
+    }
+
+    /// What a stage that is built from this one begins with, if the spec alone tells: the
+    /// working directory of the image that this stage would be.
+    pub(crate) fn final_workdir(&self) -> Option<&AbsolutePath> {
+        let own = self.stage.config.workdir.as_ref();
+        let own = own.or(self.stage.workdir.as_ref());
+        own.map_or(self.base_workdir.as_ref(), |path| Some(&path.value))
     }
 
     /// The directories that must be there before the first step, which `workdir` promises.
@@ -143,46 +188,12 @@ impl PlannedStage {
         workdirs.dedup();
         let workdirs = names("workdir", workdirs);
         let parts: Vec<String> = [users, groups, workdirs].into_iter().flatten().collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
+        (!parts.is_empty()).then(|| printable(&parts.join("; ")))
     }
 
     /// All steps in order.
     pub fn steps(&self) -> impl Iterator<Item = &PlannedStep> {
         self.layers.iter().flat_map(|layer| &layer.steps)
-    }
-}
-
-/// A step in one line, without anything of the machine in it.
-pub(crate) fn title(action: &Action) -> String {
-    let list = |texts: Vec<&str>| texts.join(" ");
-    match action {
-        Action::Copy(copy) => {
-            let sources = list(copy.sources.iter().map(|source| source.as_str()).collect());
-            let from = copy
-                .from
-                .as_ref()
-                .map_or_else(String::new, |from| format!(" from {}", from.value));
-            let to = copy
-                .to
-                .as_ref()
-                .map_or_else(|| ".".to_owned(), |to| to.as_str().to_owned());
-            format!("copy {sources}{from} -> {to}")
-        }
-        Action::Add(add) => format!("add {}", add.url.as_str()),
-        Action::Write(write) => format!("write {}", write.to.as_str()),
-        Action::Mkdir(mkdir) => format!(
-            "mkdir {}",
-            list(mkdir.paths.iter().map(|path| path.as_str()).collect())
-        ),
-        Action::Link(link) => format!("link {} -> {}", link.path.as_str(), link.target.value),
-        Action::Remove(remove) => format!(
-            "remove {}",
-            list(remove.paths.iter().map(|path| path.as_str()).collect())
-        ),
-        Action::Run(run) => match &run.command.value {
-            Command::Shell(command) => format!("run {command}"),
-            Command::Argv(words) => format!("run {}", words.join(" ")),
-        },
     }
 }
 
@@ -209,6 +220,24 @@ pub(crate) fn fixed_part(source: &ContextPath) -> LayerPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_context_lies_beside_who_named_it() {
+        for (given_by, directory, expected) in [
+            (GivenBy::Spec, "ctx", "specs/ctx"),
+            (GivenBy::Spec, "/ctx", "/ctx"),
+            (GivenBy::Caller, "ctx", "ctx"),
+        ] {
+            let context = PlannedContext {
+                name: "shared".to_owned(),
+                directory: directory.into(),
+                given_by,
+                is_main: false,
+                wanted: Vec::new(),
+            };
+            assert_eq!(context.located(Path::new("specs")), Path::new(expected));
+        }
+    }
 
     #[test]
     fn what_is_wanted_is_known_up_to_the_first_wildcard() {

@@ -2,12 +2,12 @@
 //!
 //! Lines are added behind what is there, which stays byte for byte.
 
-use crate::spec::{Identity, NewGroup, NewUser, Spanned, Stage};
+use crate::spec::{Identity, NewGroup, NewUser, Span, Spanned, Stage};
 use crate::steps::edit::Edit;
 use crate::steps::error::StepError;
 use crate::steps::owner;
-use crate::steps::scene::{ReadContent, complain};
-use crate::tree::{Accounts, Changeset, Entry, Follow, LayerPath, Tree};
+use crate::steps::scene::{ReadContent, complain, read_small};
+use crate::tree::{Accounts, Changeset, Entry, Follow, LayerPath, Tree, User};
 
 /// What the stage's users and groups change; nothing if it has none, or if all of them are there.
 ///
@@ -57,7 +57,7 @@ impl AccountFile {
         tree: &Tree,
         path: &str,
         mode: u16,
-        span: crate::spec::Span,
+        span: Span,
         read: &ReadContent<'_>,
     ) -> Result<AccountFile, StepError> {
         let resolved = tree
@@ -66,7 +66,7 @@ impl AccountFile {
         let entry = tree.entry(&resolved.path).cloned();
         let text = match entry.as_ref().map(Entry::as_file) {
             None => Vec::new(),
-            Some(Some(file)) => read(&file.content).map_err(|cause| {
+            Some(Some(file)) => read_small(read, &file.content).map_err(|cause| {
                 StepError::new(span, format!("{path} of the image cannot be read: {cause}"))
             })?,
             Some(None) => {
@@ -134,7 +134,7 @@ impl AccountFile {
         self.is_changed = true;
     }
 
-    fn finish(self, edit: &mut Edit<'_>, span: crate::spec::Span) -> Result<(), StepError> {
+    fn finish(self, edit: &mut Edit<'_>, span: Span) -> Result<(), StepError> {
         if !self.is_changed {
             return Ok(());
         }
@@ -197,8 +197,9 @@ fn add_user(
         .shell
         .as_ref()
         .map_or("/sbin/nologin", |shell| shell.as_str());
+    check_fields(new)?;
     match (known.user(name), known.user_by_uid(uid)) {
-        (Some(user), _) if user.uid == uid && user.gid == gid => {}
+        (Some(user), _) if user.uid == uid && user.gid == gid => same_login(new, user)?,
         (Some(user), _) => {
             let message = format!(
                 "the image has a user {name:?} already, with numbers {}:{}",
@@ -223,6 +224,41 @@ fn add_user(
     }
     for further in &new.groups {
         join(name, further, passwd, group)?;
+    }
+    Ok(())
+}
+
+/// Home and shell stand between the colons of one line.
+fn check_fields(new: &NewUser) -> Result<(), StepError> {
+    for field in [&new.home, &new.shell].into_iter().flatten() {
+        let breaks_line = |c: char| c == ':' || c.is_control();
+        if field.as_str().contains(breaks_line) {
+            return Err(StepError::new(
+                field.span,
+                format!("{:?} cannot stand in /etc/passwd", field.as_str()),
+            )
+            .help("choose a path without colons and control characters"));
+        }
+    }
+    Ok(())
+}
+
+/// A user that is there already is left alone, so what the spec says of it must hold.
+fn same_login(new: &NewUser, user: &User) -> Result<(), StepError> {
+    let fields = [
+        ("home", &new.home, &user.home),
+        ("shell", &new.shell, &user.shell),
+    ];
+    for (what, wanted, standing) in fields {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.as_str() != standing) {
+            let message = format!(
+                "the image has a user {:?} already, with {what} {standing:?}",
+                new.name.as_str()
+            );
+            return Err(StepError::new(wanted.span, message).help(format!(
+                "leave {what} out, or choose another name and number"
+            )));
+        }
     }
     Ok(())
 }

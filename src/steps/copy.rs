@@ -1,34 +1,47 @@
 //! `copy`: files of a context, a stage or an image, with the semantics of a Dockerfile's `COPY`.
 
+use std::collections::HashSet;
+
 use crate::context::IgnoreRules;
-use crate::spec::{ContextPath, Copy, ImagePath, Span, Spanned};
+use crate::spec::{Copy, Span};
 use crate::steps::edit::Edit;
 use crate::steps::error::StepError;
 use crate::steps::owner;
-use crate::steps::scene::{Scene, SourceKind, at_root, complain};
-use crate::steps::wildcard::{self, Found};
+use crate::steps::scene::{Scene, SourceKind, complain};
+use crate::steps::wildcard::Found;
 use crate::tree::{
     Changeset, Entry, File, Follow, Inode, LayerPath, ModeChange, ModeSubject, Node, Tree,
 };
 
+mod destination;
+mod sources;
+
+use destination::{Place, Target};
+
+/// So many links to directories are followed into each other, as in one path on Linux.
+const MOST_NESTED_LINKS: usize = 40;
+
+/// So many entries may come from following links: each link can double what the next one makes.
+const MOST_FOLLOWED: usize = 1 << 20;
+
 /// What the step changes.
 pub(crate) fn copy(step: &Copy, scene: &Scene<'_>) -> Result<Changeset, StepError> {
-    let first = step.sources[0].span;
-    let (source, kind) = scene.source(first)?;
-    let excluded =
-        IgnoreRules::of_patterns(step.exclude.iter().map(|pattern| pattern.value.as_str()));
-    let excluded = excluded.map_err(|error| {
-        let span = step
-            .exclude
-            .get(error.line - 1)
-            .map_or(first, |pattern| pattern.span);
-        StepError::new(span, error.problem).help(error.remedy)
-    })?;
+    copy_at_most(step, scene, MOST_FOLLOWED)
+}
+
+fn copy_at_most(
+    step: &Copy,
+    scene: &Scene<'_>,
+    most_followed: usize,
+) -> Result<Changeset, StepError> {
+    let (source, kind) = scene.source(step.sources[0].span)?;
     let owner = owner::optional(step.owner.as_ref(), scene.accounts)?;
-    let target = target(step, scene)?;
+    let target = Target::of(step, scene)?;
+    let sources = sources::find(step, source, kind)?;
+    target.check_count(sources.len())?;
     let mut copier = Copier {
         source,
-        excluded,
+        excluded: excluded(step)?,
         space: scene.space,
         follows: step.follow,
         dress: Dress {
@@ -37,127 +50,25 @@ pub(crate) fn copy(step: &Copy, scene: &Scene<'_>) -> Result<Changeset, StepErro
             mode: step.mode.as_ref().map(|mode| &mode.value),
         },
         edit: Edit::new(scene.tree, owner),
+        taken: (sources.len() > 1 || step.follow).then(HashSet::new),
+        links: Vec::new(),
+        may_follow: most_followed,
     };
-    let mut found = Vec::new();
-    for pattern in &step.sources {
-        let matches = wildcard::find(source, pattern.as_str().as_bytes());
-        if matches.is_empty() {
-            return Err(missing(source, kind, pattern));
-        }
-        found.extend(matches.into_iter().map(|matched| (pattern, matched)));
-    }
-    let target_is_directory = target.is_directory || step.parents;
-    if found.len() > 1 && !target_is_directory {
-        let span = step.to.as_ref().map_or(first, |to| to.span);
-        let message = format!(
-            "{} sources cannot be copied to the one path {}",
-            found.len(),
-            target.path
-        );
-        return Err(StepError::new(span, message).help(format!(
-            "a directory ends in a slash: `to: {}/`",
-            target.path
-        )));
-    }
-    for (pattern, matched) in &found {
-        let at = match step.parents {
-            true => {
-                let part = kept_part(pattern, matched);
-                Place::Below {
-                    path: target.path.join_path(&part),
-                    kept: part.ancestors().skip(1).count(),
-                }
-            }
-            false if target_is_directory => Place::In(target.path.clone()),
-            false => Place::At(target.path.clone()),
-        };
-        copier.one(matched, &at, pattern.span)?;
+    for source in &sources {
+        let place = target.place(source.pattern, &source.found)?;
+        copier.one(&source.found, &place, source.pattern.span)?;
     }
     Ok(copier.edit.finish())
 }
 
-/// Where a step copies to.
-struct Target {
-    path: LayerPath,
-    is_directory: bool,
-}
-
-fn target(step: &Copy, scene: &Scene<'_>) -> Result<Target, StepError> {
-    let span = step.to.as_ref().map_or(step.sources[0].span, |to| to.span);
-    let written = step.to.as_ref().map(|to| to.under(scene.workdir));
-    let path = written.as_ref().unwrap_or(scene.workdir);
-    let resolved = scene
-        .tree
-        .resolve(&LayerPath::root(), at_root(path), Follow::Last)
-        .map_err(complain(span))?;
-    let says_directory = step
-        .to
-        .as_ref()
-        .is_none_or(|to: &Spanned<ImagePath>| to.names_directory());
-    let stands = scene
-        .tree
-        .entry(&resolved.path)
-        .is_some_and(Entry::is_directory);
-    Ok(Target {
-        is_directory: says_directory || stands,
-        path: resolved.path,
+fn excluded(step: &Copy) -> Result<IgnoreRules, StepError> {
+    let patterns = step.exclude.iter().map(|pattern| pattern.value.as_str());
+    IgnoreRules::of_patterns(patterns).map_err(|error| {
+        // The rules count patterns as lines, from 1.
+        let pattern = step.exclude.get(error.line.saturating_sub(1));
+        let span = pattern.map_or(step.sources[0].span, |pattern| pattern.span);
+        StepError::new(span, error.problem).help(error.remedy)
     })
-}
-
-/// With `parents`, the part of a source's path that is kept: all of it, or what comes after `/./`.
-fn kept_part(pattern: &ContextPath, matched: &Found) -> LayerPath {
-    let text = pattern.as_str();
-    let pivot = text.find("/./").map_or(0, |pivot| {
-        let names = text[..pivot]
-            .split('/')
-            .filter(|name| !matches!(*name, "" | "."));
-        names.count()
-    });
-    let names: Vec<&[u8]> = matched.named.components().skip(pivot).collect();
-    LayerPath::parse(&names.join(&b'/')).unwrap_or_default()
-}
-
-fn missing(source: &Tree, kind: SourceKind, pattern: &Spanned<ContextPath>) -> StepError {
-    let text = pattern.as_str();
-    let error = StepError::new(
-        pattern.span,
-        match wildcard::is_pattern(text.as_bytes()) {
-            true => format!("nothing matches {text:?}"),
-            false => format!("{text:?} does not exist"),
-        },
-    );
-    // The nearest name where the path ends, as far as it exists.
-    let (directory, name) = text
-        .trim_end_matches('/')
-        .rsplit_once('/')
-        .unwrap_or(("", text));
-    let directory = wildcard::find(source, directory.as_bytes());
-    let siblings: Vec<String> = directory
-        .iter()
-        .flat_map(|directory| source.children(&directory.real))
-        .filter_map(|(path, _)| Some(String::from_utf8_lossy(path.name()?).into_owned()))
-        .collect();
-    let error = error.did_you_mean(name, siblings.iter().map(String::as_str));
-    match kind {
-        SourceKind::Context => {
-            error.help("paths are relative to the context; .dockerignore may exclude it")
-        }
-        SourceKind::Tree => error.help("paths are those of the stage or image it is copied from"),
-    }
-}
-
-/// Where one source goes.
-enum Place {
-    /// Under its own name in a directory; the contents of a directory right into it.
-    In(LayerPath),
-    /// To this very path.
-    At(LayerPath),
-    /// To this path, with the directories of the source on the way.
-    Below {
-        path: LayerPath,
-        /// How many directories right above it come from the source.
-        kept: usize,
-    },
 }
 
 /// Owner and mode of what is copied.
@@ -199,6 +110,12 @@ struct Copier<'a> {
     follows: bool,
     dress: Dress<'a>,
     edit: Edit<'a>,
+    /// The files copied so far, where one may be copied twice.
+    taken: Option<HashSet<LayerPath>>,
+    /// The links to directories that are being followed, the outermost first.
+    links: Vec<LayerPath>,
+    /// How many more entries may come from following links.
+    may_follow: usize,
 }
 
 impl Copier<'_> {
@@ -207,13 +124,9 @@ impl Copier<'_> {
         let real = self
             .source
             .resolve(&LayerPath::root(), matched.real.as_bytes(), Follow::Last);
-        let real = real.map_err(complain(span))?;
-        let Some(entry) = self.source.entry(&real.path) else {
-            let message = format!(
-                "{} is a symbolic link to {}, which does not exist",
-                matched.named, real.path
-            );
-            return Err(StepError::new(span, message)
+        let real = real.map_err(complain(span))?.path;
+        let Some(entry) = self.source.entry(&real) else {
+            return Err(dangling(&matched.named, &real, span)
                 .help("copy what it should point at, or exclude the link"));
         };
         if let Place::Below { path, kept } = place {
@@ -225,61 +138,63 @@ impl Copier<'_> {
                     let dressed = self.dress.put_on(entry);
                     self.edit.put(path.clone(), dressed, span)?;
                 }
-                self.contents(&real.path, path, span, 0)
+                self.contents(&real, path, &LayerPath::root(), span)
             }
             (true, Place::In(path) | Place::At(path)) => {
                 self.edit.directory(path, span)?;
-                self.contents(&real.path, path, span, 0)
+                self.contents(&real, path, &LayerPath::root(), span)
             }
             (false, Place::In(directory)) => {
-                let name =
-                    LayerPath::parse(matched.named.name().unwrap_or_default()).unwrap_or_default();
-                self.file(&real.path, &directory.join_path(&name), span)
+                let name = own_name(&matched.named);
+                self.file(&real, directory.join_path(&name), span)
             }
             (false, Place::At(path) | Place::Below { path, .. }) => {
-                self.file(&real.path, path, span)
+                self.file(&real, path.clone(), span)
             }
         }
     }
 
     /// A single file; patterns of `exclude` are asked about its name.
-    fn file(&mut self, from: &LayerPath, to: &LayerPath, span: Span) -> Result<(), StepError> {
-        let name = LayerPath::parse(from.name().unwrap_or_default()).unwrap_or_default();
+    fn file(&mut self, from: &LayerPath, to: LayerPath, span: Span) -> Result<(), StepError> {
         match self.source.entry(from) {
-            Some(entry) if !self.is_excluded(&name) => self.place(to.clone(), entry, span),
+            Some(entry) if !self.is_excluded(&own_name(from)) => self.place(from, to, entry, span),
             _ => Ok(()),
         }
     }
 
-    /// Everything in the directory `from` goes into `to`.
+    /// Everything in the directory `from` goes into `to`. Patterns of `exclude` see it as `below`:
+    /// the way from the copied source to here, which is longer where a link was followed.
     fn contents(
         &mut self,
         from: &LayerPath,
         to: &LayerPath,
+        below: &LayerPath,
         span: Span,
-        links: usize,
     ) -> Result<(), StepError> {
         let source = self.source;
         // Directories that are excluded, until something in them is not.
-        let mut ways: Vec<(LayerPath, LayerPath, &Entry)> = Vec::new();
+        let mut ways: Vec<(&LayerPath, LayerPath, &Entry)> = Vec::new();
         for (path, entry) in source.below(from).skip(1) {
-            let relative = path.strip_prefix(from).unwrap_or_default();
-            let destination = to.join_path(&relative);
+            self.count(path, span)?;
+            let Some(destination) = path.moved(from, to) else {
+                continue;
+            };
             ways.retain(|(way, ..)| path.starts_with(way));
-            if self.is_excluded(&relative) {
+            let seen = || path.moved(from, below).unwrap_or_default();
+            if !self.excluded.is_empty() && self.is_excluded(&seen()) {
                 if entry.is_directory() {
-                    ways.push((path.clone(), destination, entry));
+                    ways.push((path, destination, entry));
                 }
                 continue;
             }
-            for (_, destination, entry) in ways.drain(..) {
-                self.place(destination, entry, span)?;
+            for (way, destination, entry) in ways.drain(..) {
+                self.place(way, destination, entry, span)?;
             }
             match &entry.node {
                 Node::Symlink(_) if self.follows => {
-                    self.followed(path, destination, span, links)?
+                    self.followed(path, destination, &seen(), span)?;
                 }
-                _ => self.place(destination, entry, span)?,
+                _ => self.place(path, destination, entry, span)?,
             }
         }
         Ok(())
@@ -290,36 +205,49 @@ impl Copier<'_> {
         &mut self,
         link: &LayerPath,
         to: LayerPath,
+        below: &LayerPath,
         span: Span,
-        links: usize,
     ) -> Result<(), StepError> {
+        const REMEDY: &str = "exclude the link, or leave `follow` out to copy it as it is";
         let real = self
             .source
             .resolve(&LayerPath::root(), link.as_bytes(), Follow::Last)
-            .map_err(complain(span))?;
-        let Some(entry) = self.source.entry(&real.path) else {
-            return Err(StepError::new(
-                span,
-                format!(
-                    "{link} is a symbolic link to {}, which does not exist",
-                    real.path
-                ),
-            )
-            .help("exclude the link, or leave `follow` out to copy it as it is"));
+            .map_err(complain(span))?
+            .path;
+        let Some(entry) = self.source.entry(&real) else {
+            return Err(dangling(link, &real, span).help(REMEDY));
         };
         if !entry.is_directory() {
-            return self.place(to, entry, span);
+            return self.place(&real, to, entry, span);
         }
-        // A link to a directory that holds the link would never end.
-        if links >= 40 || link.starts_with(&real.path) {
-            return Err(StepError::new(
-                span,
-                format!("{link} leads back into a directory that holds it"),
-            )
-            .help("exclude the link, or leave `follow` out to copy it as it is"));
+        // A directory that holds a link by which we came here would be copied into itself.
+        self.links.push(link.clone());
+        if self.links.iter().any(|link| link.starts_with(&real)) {
+            let message = format!("{link} leads back into a directory that holds it");
+            return Err(StepError::new(span, message).help(REMEDY));
         }
-        self.place(to.clone(), entry, span)?;
-        self.contents(&real.path, &to, span, links + 1)
+        if self.links.len() > MOST_NESTED_LINKS {
+            let message = format!("{link} is behind {MOST_NESTED_LINKS} other links");
+            return Err(StepError::new(span, message).help(REMEDY));
+        }
+        self.place(&real, to.clone(), entry, span)?;
+        self.contents(&real, &to, below, span)?;
+        self.links.pop();
+        Ok(())
+    }
+
+    /// Counts what following links brings, for links to directories with links can make without
+    /// bound.
+    fn count(&mut self, path: &LayerPath, span: Span) -> Result<(), StepError> {
+        if self.links.is_empty() {
+            return Ok(());
+        }
+        if let Some(fewer) = self.may_follow.checked_sub(1) {
+            self.may_follow = fewer;
+            return Ok(());
+        }
+        let message = format!("at {path}, following links has made too many entries");
+        Err(StepError::new(span, message).help("leave `follow` out to copy links as they are"))
     }
 
     /// The `kept` directories above `path`, as they are in the source.
@@ -351,29 +279,48 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn place(&mut self, path: LayerPath, entry: &Entry, span: Span) -> Result<(), StepError> {
+    /// Puts the entry that stands at `from` in the source.
+    fn place(
+        &mut self,
+        from: &LayerPath,
+        to: LayerPath,
+        entry: &Entry,
+        span: Span,
+    ) -> Result<(), StepError> {
         let mut entry = self.dress.put_on(entry);
-        if let Node::File(File {
-            inode: Some(inode), ..
-        }) = &mut entry.node
-        {
-            // Two sources of one step may give out the same numbers; the space of either is kept
-            // apart in the upper half.
-            *inode = Inode {
+        if let Node::File(File { inode, .. }) = &mut entry.node {
+            // A file that is copied twice becomes two files. Trees that were read from the store
+            // number every file, others only those with several names: whether copies are hard
+            // links must not hang on that, only on the source having several names for them.
+            let is_first = self
+                .taken
+                .as_mut()
+                .is_none_or(|taken| taken.insert(from.clone()));
+            *inode = inode.filter(|_| is_first).map(|inode| Inode {
                 space: self.space,
                 number: mix(inode),
-            };
+            });
         }
-        self.edit.put(path, entry, span)
+        self.edit.put(to, entry, span)
     }
 
     fn is_excluded(&self, path: &LayerPath) -> bool {
-        !self.excluded.is_empty() && self.excluded.verdict(path).is_excluded
+        self.excluded.verdict(path).is_excluded
     }
 }
 
-/// One number for a file of the source: device and inode, or layer and file.
-fn mix(inode: &Inode) -> u64 {
+fn own_name(path: &LayerPath) -> LayerPath {
+    LayerPath::parse(path.name().unwrap_or_default()).unwrap_or_default()
+}
+
+fn dangling(link: &LayerPath, real: &LayerPath, span: Span) -> StepError {
+    let message = format!("{link} is a symbolic link to {real}, which does not exist");
+    StepError::new(span, message)
+}
+
+/// One number for a file of the source. Two sources of one number (device and inode, or layer and
+/// file) are kept apart by spreading the first over all bits.
+fn mix(inode: Inode) -> u64 {
     inode
         .space
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)

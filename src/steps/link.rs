@@ -1,6 +1,6 @@
 //! `link`: a symbolic link, or a further name of a file.
 
-use crate::spec::Link;
+use crate::spec::{Link, Span};
 use crate::steps::edit::Edit;
 use crate::steps::error::StepError;
 use crate::steps::scene::{Scene, at_root, complain};
@@ -60,7 +60,7 @@ fn replaceable(
     scene: &Scene<'_>,
     path: &LayerPath,
     entry: &Entry,
-    span: crate::spec::Span,
+    span: Span,
 ) -> Result<(), StepError> {
     match scene.tree.entry(path) {
         Some(standing) if standing.node != entry.node => {

@@ -18,6 +18,13 @@ pub(crate) fn mkdir(step: &Mkdir, scene: &Scene<'_>) -> Result<Changeset, StepEr
             .map_err(complain(path.span))?;
         edit.directory(&resolved.path, path.span)?;
         if resolved.path.is_root() {
+            if owner.is_some() || step.mode.is_some() {
+                return Err(StepError::new(
+                    path.span,
+                    "the root keeps its owner and mode: no layer can change them everywhere",
+                )
+                .help("leave owner and mode out, or name a directory below the root"));
+            }
             continue;
         }
         // An existing directory changes only where the step says so.

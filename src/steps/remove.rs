@@ -4,7 +4,7 @@ use crate::spec::Remove;
 use crate::steps::error::StepError;
 use crate::steps::scene::Scene;
 use crate::steps::wildcard;
-use crate::tree::{Changeset, Entry};
+use crate::tree::{Change, Changeset, Entry, LayerPath};
 
 pub(crate) fn remove(step: &Remove, scene: &Scene<'_>) -> Result<Changeset, StepError> {
     let mut changes = Changeset::new();
@@ -23,6 +23,9 @@ pub(crate) fn remove(step: &Remove, scene: &Scene<'_>) -> Result<Changeset, Step
                 return Err(StepError::new(path.span, "the root cannot be removed")
                     .help("name what is in it: /*"));
             }
+            if is_gone(&changes, &found.real) {
+                continue;
+            }
             // The directories on the way stay what they are, and say so (see the room's header).
             for ancestor in found
                 .real
@@ -40,4 +43,11 @@ pub(crate) fn remove(step: &Remove, scene: &Scene<'_>) -> Result<Changeset, Step
         }
     }
     Ok(changes)
+}
+
+/// Whether a directory above `path` is removed already. A whiteout below another would have
+/// loaders make the removed directory anew, as the parent of the whiteout.
+fn is_gone(changes: &Changeset, path: &LayerPath) -> bool {
+    path.ancestors()
+        .any(|above| matches!(changes.change(&above), Some(Change::Whiteout)))
 }

@@ -37,6 +37,20 @@ pub struct Scene<'a> {
     pub read: &'a ReadContent<'a>,
 }
 
+/// The longest file that a step looks into, in bytes. The largest account files and templates are
+/// far smaller, and an image from outside must not fill the memory.
+const MOST_READ: u64 = 4 << 20;
+
+/// Reads a small file whole.
+pub(crate) fn read_small(read: &ReadContent<'_>, content: &Content) -> Result<Vec<u8>, String> {
+    match content.size() {
+        0..=MOST_READ => read(content),
+        size => Err(format!(
+            "it has {size} bytes, and at most {MOST_READ} are read into memory"
+        )),
+    }
+}
+
 impl<'a> Scene<'a> {
     /// The tree that the step takes files from.
     pub(crate) fn source(&self, span: Span) -> Result<(&'a Tree, SourceKind), StepError> {

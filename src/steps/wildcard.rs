@@ -102,87 +102,94 @@ pub(crate) struct Found {
 }
 
 /// All paths of `tree` that the names of a pattern lead to, in order. `**` as a whole name stands
-/// for any number of directories. Links on the way are followed, one in the last place is not.
+/// for any number of directories.
+///
+/// Links in the directories before the first wildcard are followed, and none from there on, as
+/// with BuildKit: so there are never more paths than the tree has entries. One in the last place
+/// is not followed either.
 pub(crate) fn find(tree: &Tree, pattern: &[u8]) -> Vec<Found> {
     let mut found = vec![Found {
         named: LayerPath::root(),
         real: LayerPath::root(),
     }];
+    let mut follow = Follow::Last;
     for name in pattern
         .split(|&byte| byte == b'/')
         .filter(|name| !matches!(*name, b"" | b"."))
     {
-        let next = match name {
-            b".." => found
-                .iter()
-                .map(|found| Found {
-                    named: up(&found.named),
-                    real: up(&found.real),
-                })
-                .collect(),
-            b"**" => found
-                .iter()
-                .flat_map(|found| all_below(tree, found))
-                .collect(),
+        found = match name {
+            b".." => found.iter().map(Found::parent).collect(),
             _ => found
                 .iter()
-                .flat_map(|found| step_into(tree, found, name))
+                .filter_map(|found| found.entered(tree, follow))
+                .flat_map(|directory| directory.children(tree, name))
                 .collect(),
         };
-        found = next;
+        found.sort_by(|one, two| one.named.cmp(&two.named));
+        found.dedup();
+        if is_pattern(name) {
+            follow = Follow::Parents;
+        }
     }
-    found.sort_by(|one: &Found, two| one.named.cmp(&two.named));
-    found.dedup();
     found
 }
 
-fn up(path: &LayerPath) -> LayerPath {
-    path.parent().unwrap_or_default()
-}
+impl Found {
+    fn parent(&self) -> Found {
+        let up = |path: &LayerPath| path.parent().unwrap_or_default();
+        Found {
+            named: up(&self.named),
+            real: up(&self.real),
+        }
+    }
 
-/// The directory itself and all directories below it.
-fn all_below(tree: &Tree, found: &Found) -> Vec<Found> {
-    let directories = tree
-        .below(&found.real)
-        .filter(|(_, entry)| entry.is_directory());
-    let named = |path: &LayerPath| {
-        found
-            .named
-            .join_path(&path.strip_prefix(&found.real).unwrap_or_default())
-    };
-    directories
-        .map(|(path, _)| Found {
-            named: named(path),
-            real: path.clone(),
+    /// The directory that this path is, or leads to.
+    fn entered(&self, tree: &Tree, follow: Follow) -> Option<Found> {
+        let real = tree.resolve(&LayerPath::root(), self.real.as_bytes(), follow);
+        let real = real.ok()?.path;
+        let is_directory = tree.entry(&real).is_some_and(Entry::is_directory);
+        is_directory.then(|| Found {
+            named: self.named.clone(),
+            real,
         })
-        .collect()
-}
+    }
 
-fn step_into(tree: &Tree, found: &Found, name: &[u8]) -> Vec<Found> {
-    let Ok(directory) = tree.resolve(&LayerPath::root(), found.real.as_bytes(), Follow::Last)
-    else {
-        return Vec::new();
-    };
-    if !tree.entry(&directory.path).is_some_and(Entry::is_directory) {
-        return Vec::new();
+    /// What a name, or all that match it, stand for in this directory.
+    fn children(&self, tree: &Tree, name: &[u8]) -> Vec<Found> {
+        let child = |name: &[u8]| {
+            Some(Found {
+                named: self.named.join(name).ok()?,
+                real: self.real.join(name).ok()?,
+            })
+        };
+        if name == b"**" {
+            return self.all_below(tree);
+        }
+        if !is_pattern(name) {
+            let exists = |found: &Found| tree.entry(&found.real).is_some();
+            return child(name).filter(exists).into_iter().collect();
+        }
+        tree.children(&self.real)
+            .filter_map(|(path, _)| path.name())
+            .filter(|found| matches(name, found))
+            .filter_map(child)
+            .collect()
     }
-    let child = |name: &[u8]| {
-        let (named, real) = (
-            found.named.join(name).ok()?,
-            directory.path.join(name).ok()?,
-        );
-        tree.entry(&real).is_some().then_some(Found { named, real })
-    };
-    if !is_pattern(name) {
-        return child(name).into_iter().collect();
+
+    /// The directory itself and all directories below it.
+    fn all_below(&self, tree: &Tree) -> Vec<Found> {
+        let named = |path: &LayerPath| {
+            let below = path.strip_prefix(&self.real).unwrap_or_default();
+            self.named.join_path(&below)
+        };
+        tree.below(&self.real)
+            .filter(|(_, entry)| entry.is_directory())
+            .map(|(path, _)| Found {
+                named: named(path),
+                real: path.clone(),
+            })
+            .collect()
     }
-    let names = tree
-        .children(&directory.path)
-        .filter_map(|(path, _)| path.name());
-    names
-        .filter(|found| matches(name, found))
-        .filter_map(child)
-        .collect()
 }
 
 #[cfg(test)]
@@ -242,6 +249,14 @@ mod tests {
         assert_eq!(found("d/*.ts"), ["/d/a.ts /d/a.ts", "/d/b.ts /d/b.ts"]);
         assert_eq!(found("l/a.ts"), ["/l/a.ts /d/a.ts"]);
         assert_eq!(found("l"), ["/l /l"]);
+        assert_eq!(found("l/*.ts"), ["/l/a.ts /d/a.ts", "/l/b.ts /d/b.ts"]);
+        assert_eq!(
+            found("l/**/a.ts"),
+            ["/l/a.ts /d/a.ts", "/l/e/a.ts /d/e/a.ts"]
+        );
+        // As with BuildKit, behind a wildcard no link is followed.
+        assert_eq!(found("?/a.ts"), ["/d/a.ts /d/a.ts"]);
+        assert_eq!(found("**/**/e"), ["/d/e /d/e"]);
         assert_eq!(found("**/a.ts"), ["/d/a.ts /d/a.ts", "/d/e/a.ts /d/e/a.ts"]);
         assert_eq!(found("."), ["/ /"]);
         assert_eq!(found("d/e/../b.ts"), ["/d/b.ts /d/b.ts"]);

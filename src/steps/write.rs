@@ -1,10 +1,10 @@
 //! `write`: a file from text, or from a template.
 
-use crate::spec::{Spanned, Write, WriteSource};
+use crate::spec::{ContextPath, Spanned, Write, WriteSource};
 use crate::steps::edit::Edit;
 use crate::steps::error::StepError;
 use crate::steps::owner;
-use crate::steps::scene::{Scene, at_root, complain};
+use crate::steps::scene::{Scene, at_root, complain, read_small};
 use crate::steps::wildcard;
 use crate::tree::{Changeset, Entry, Follow, LayerPath, ModeSubject};
 
@@ -45,10 +45,7 @@ pub(crate) fn write(step: &Write, scene: &Scene<'_>) -> Result<Changeset, StepEr
     Ok(edit.finish())
 }
 
-fn template(
-    path: &Spanned<crate::spec::ContextPath>,
-    scene: &Scene<'_>,
-) -> Result<String, StepError> {
+fn template(path: &Spanned<ContextPath>, scene: &Scene<'_>) -> Result<String, StepError> {
     let (source, _) = scene.source(path.span)?;
     let error = |message: String| StepError::new(path.span, message);
     let found = wildcard::find(source, path.as_str().as_bytes());
@@ -64,7 +61,7 @@ fn template(
     let file = source.entry(&real.path).and_then(Entry::as_file);
     let file =
         file.ok_or_else(|| error(format!("the template {:?} is not a file", path.as_str())))?;
-    let bytes = (scene.read)(&file.content).map_err(|cause| {
+    let bytes = read_small(scene.read, &file.content).map_err(|cause| {
         error(format!(
             "the template {:?} cannot be read: {cause}",
             path.as_str()

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,6 +17,7 @@ use crate::store::lock::Lock;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
+    opened: SystemTime,
     _lock: Arc<Lock>,
 }
 
@@ -53,10 +53,17 @@ impl Store {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         }
-        let store = Store {
+        let mut store = Store {
             _lock: Arc::new(lock(root)?),
             root: Arc::from(root),
+            opened: SystemTime::UNIX_EPOCH,
         };
+        let stamped = store.temporary()?;
+        let stamp = stamped
+            .as_file()
+            .metadata()
+            .and_then(|metadata| metadata.modified());
+        store.opened = stamp.map_err(StoreError::io("read", stamped.path()))?;
         store.write_once("version", VERSION.as_bytes())?;
         let version = root.join("version");
         let found = fs::read_to_string(&version).map_err(StoreError::io("read", &version))?;
@@ -230,28 +237,23 @@ impl Store {
         name(file, path)
     }
 
-    /// The time by the clock that stamps the store's files, in nanoseconds since 1970: what the
-    /// file index compares the times of files with.
-    ///
-    /// # Errors
-    /// The file system failing.
-    pub fn now(&self) -> Result<i128, StoreError> {
-        let file = self.temporary()?;
-        let metadata = file
-            .as_file()
-            .metadata()
-            .map_err(StoreError::io("read", file.path()))?;
-        Ok(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
+    /// When the store was opened, by the clock that stamps its files. The library has no other
+    /// clock: the file index compares the times of files with it, and `gc` the times of use.
+    pub fn opened(&self) -> SystemTime {
+        self.opened
     }
 
     /// Notes that something was used, for `gc`. It is no harm if that fails.
     pub(crate) fn mark_used(&self, path: &Path) {
-        let now = SystemTime::now();
         let used = fs::metadata(path).and_then(|metadata| metadata.modified());
-        if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > USE_GRAIN))
+        let is_long_ago = |used| {
+            let age = self.opened.duration_since(used);
+            age.is_ok_and(|age| age > USE_GRAIN)
+        };
+        if used.is_ok_and(is_long_ago)
             && let Ok(file) = OpenOptions::new().write(true).open(path)
         {
-            let _ = file.set_modified(now);
+            let _ = file.set_modified(self.opened);
         }
     }
 

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::time::SystemTime;
 
 use crate::oci::Digest;
 use crate::store::blobs::Store;
@@ -105,9 +106,11 @@ impl FileIndex {
 }
 
 impl IndexBuilder {
-    /// An empty index. `now` is the time at which the walk began, in nanoseconds since 1970 by the
-    /// clock that stamps the files.
-    pub fn new(now: i128) -> IndexBuilder {
+    /// An empty index. `now` is a time before the walk began, by the clock that stamps the files.
+    pub fn new(now: SystemTime) -> IndexBuilder {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        // A clock before 1970 trusts no file at all.
+        let now = now.map_or(0, |age| age.as_nanos().cast_signed());
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&[0; 8]);
         IndexBuilder {
@@ -262,6 +265,10 @@ mod tests {
 
     const NOW: i128 = 1_000_000_000_000;
 
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000)
+    }
+
     fn path(text: &str) -> LayerPath {
         LayerPath::parse(text.as_bytes()).unwrap()
     }
@@ -286,7 +293,7 @@ mod tests {
 
     fn saved(store: &Store, entries: &[(&str, FileStat)]) -> FileIndex {
         let context = Digest::of(b"context");
-        let mut builder = IndexBuilder::new(NOW);
+        let mut builder = IndexBuilder::new(now());
         for (text, stat) in entries {
             builder.add(&path(text), stat, &known(text));
         }

@@ -28,13 +28,6 @@ fn files_of(snapshot: &Snapshot) -> Vec<Arc<DiskFile>> {
         .collect()
 }
 
-fn nanoseconds(time: SystemTime) -> i128 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos()
-        .cast_signed() as i128
-}
-
 #[test]
 fn links_on_the_way_to_what_is_wanted_are_followed_inside() {
     let scratch = tempfile::tempdir().unwrap();
@@ -93,7 +86,7 @@ fn known_files_are_not_read_again_and_changed_ones_are() {
         fs::write(root.join(name), name).unwrap();
     }
     let context = Digest::of(b"context");
-    let later = nanoseconds(SystemTime::now() + Duration::from_secs(10));
+    let later = SystemTime::now() + Duration::from_secs(10);
     let first = snapshot(&root, &Wanted::All, FileIndex::default());
     read_digests(&store, &files_of(&first), THREADS).unwrap();
     first.remember(&store, &context, later).unwrap();
@@ -122,7 +115,7 @@ fn a_file_that_changes_twice_in_one_tick_is_read_twice() {
         for version in [b'a', b'b'] {
             let bytes = [version, round];
             fs::write(root.join("f"), bytes).unwrap();
-            let began = nanoseconds(SystemTime::now());
+            let began = SystemTime::now();
             let index = FileIndex::load(&store, &context).unwrap();
             let taken = snapshot(&root, &Wanted::All, index);
             read_digests(&store, &files_of(&taken), THREADS).unwrap();

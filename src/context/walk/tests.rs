@@ -193,7 +193,7 @@ fn what_cannot_be_read_is_named() {
     assert!(absent.to_string().contains("read the context"), "{absent}");
     files(scratch.path(), &["locked/x"]);
     let locked = scratch.path().join("locked");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         eprintln!("skipped: root may read everything");
     } else {

@@ -1,3 +1,5 @@
+//! Layers of someone else: what they hold, and what is refused.
+
 use super::*;
 use crate::layer::codec::{Compression, FrameEncoder};
 use crate::store::Store;

@@ -1,3 +1,5 @@
+//! Archives of other tools, well and badly made.
+
 use super::*;
 use proptest::prelude::*;
 

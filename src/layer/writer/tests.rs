@@ -1,3 +1,5 @@
+//! Changesets become layers: cold, warm, edited, damaged.
+
 use super::*;
 use crate::layer::codec::decoder;
 use crate::layer::index::{LayerBlob, index};

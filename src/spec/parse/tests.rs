@@ -1,3 +1,5 @@
+//! Whole texts: what is parsed, and what is told.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

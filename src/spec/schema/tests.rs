@@ -1,3 +1,5 @@
+//! The schema and the decoder agree.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

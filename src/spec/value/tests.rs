@@ -1,3 +1,5 @@
+//! Small values, text by text.
+
 use super::*;
 
 /// Texts that parse, and how they are shown again.

@@ -1,3 +1,5 @@
+//! YAML texts become nodes, or errors in their place.
+
 use super::*;
 use proptest::prelude::*;
 

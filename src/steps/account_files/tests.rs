@@ -84,6 +84,14 @@ fn what_is_there_already_is_not_added_again() {
         ("etc/group", "app:x:7:\n", 0o644),
     ];
     assert_eq!(add("users: [{name: app, uid: 7}]", &files).unwrap(), []);
+    assert_eq!(
+        add(
+            "users: [{name: app, uid: 7, home: /, shell: /bin/sh}]",
+            &files
+        )
+        .unwrap(),
+        []
+    );
     assert_eq!(add("groups: [{name: app, gid: 7}]", &files).unwrap(), []);
     assert_eq!(add("workdir: /x", &files).unwrap(), []);
 }
@@ -114,6 +122,18 @@ fn one_name_or_number_never_has_two_meanings() {
         (
             "groups: [{name: other, gid: 9}]",
             "number 9 is that of the group \"web\"",
+        ),
+        (
+            "users: [{name: app, uid: 7, home: /srv}]",
+            "a user \"app\" already, with home \"/\"",
+        ),
+        (
+            "users: [{name: new, uid: 8, shell: '/bin/sh:x'}]",
+            "cannot stand in /etc/passwd",
+        ),
+        (
+            "users: [{name: new, uid: 8, home: \"/x:/bin/sh\\nroot2:x:0:0::/\"}]",
+            "cannot stand in /etc/passwd",
         ),
         (
             "users: [{name: app, uid: 7, groups: [none]}]",

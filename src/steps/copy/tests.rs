@@ -1,9 +1,9 @@
 //! Every rule of `copy` as a row: a source, a destination, a step, and what changes.
 
 use super::*;
-use crate::spec::{AbsolutePath, Action, Args, ParseInputs, SourceText, parse};
+use crate::spec::{AbsolutePath, Action, Args, ContextPath, ParseInputs, SourceText, parse};
 use crate::steps::scene::apply;
-use crate::tree::{Accounts, Change, Content};
+use crate::tree::{Accounts, Change, Content, Xattrs};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -62,22 +62,24 @@ fn step(yaml: &str) -> Action {
 }
 
 fn run(source: &Tree, kind: SourceKind, base: &Tree, yaml: &str) -> Result<Changeset, StepError> {
+    on_stage(source, kind, base, |scene| apply(&step(yaml), scene))
+}
+
+fn on_stage<T>(source: &Tree, kind: SourceKind, base: &Tree, act: impl Fn(&Scene<'_>) -> T) -> T {
     let workdir: AbsolutePath = "/work".parse().unwrap();
     let accounts = Accounts::parse(b"app:x:1001:1002::/:/bin/sh\n", b"staff:x:50:\n");
-    let args = Args::default();
-    let scene = Scene {
+    act(&Scene {
         tree: base,
         workdir: &workdir,
         accounts: &accounts,
         source: Some((source, kind)),
         space: 3,
-        args: &args,
+        args: &Args::default(),
         read: &|content| match content {
             Content::Inline(inline) => Ok(inline.bytes().to_vec()),
             _ => Err("not in memory".to_owned()),
         },
-    };
-    apply(&step(yaml), &scene)
+    })
 }
 
 fn shown(changes: &Changeset) -> Vec<String> {
@@ -126,6 +128,10 @@ const SOURCE: &str = "
     l file package.json
     l dangling nowhere
     l out ../../etc/passwd
+    d tops 700
+    d tops/share 711
+    f tops/share/new
+    l linked/way ../app/lib
 ";
 
 const BASE: &str = "
@@ -133,8 +139,10 @@ const BASE: &str = "
     d tmp 1777
     d usr/lib
     d usr/share/doc
+    d usr/lib/share/share
     l lib usr/lib
     l dead gone/away
+    l marks/README.md elsewhere
     f etc/conf 640
 ";
 
@@ -332,6 +340,63 @@ fn rules() {
             ],
         ),
         (
+            "a file in place of a link replaces the link",
+            "{copy: README.md, to: /marks/}",
+            &["/marks 755 dir", "/marks/README.md 644 README.md"],
+        ),
+        (
+            "a directory that is merged takes the source's mode, the destination does not",
+            "{copy: tops, to: /usr}",
+            &[
+                "/usr 755 dir",
+                "/usr/share 711 dir",
+                "/usr/share/new 644 tops/share/new",
+            ],
+        ),
+        (
+            "a path that goes up and down again",
+            "{copy: app/lib/../main.ts, to: /x}",
+            &["/x 644 app/main.ts"],
+        ),
+        (
+            "the whole source, as `.` or `/`",
+            "{copy: /, to: /x/, exclude: ['*', '!README.md']}",
+            &["/x 755 dir", "/x/README.md 644 README.md"],
+        ),
+        (
+            "a single file that is excluded",
+            "{copy: [README.md, package.json], to: /x/, exclude: '*.md'}",
+            &["/x 755 dir", "/x/package.json 644 package.json"],
+        ),
+        (
+            "parents with wildcards before the pivot",
+            "{copy: '*/./lib/b.js', to: /x/, parents: true}",
+            &[
+                "/x 755 dir",
+                "/x/lib 755 dir",
+                "/x/lib/b.js 644 app/lib/b.js",
+            ],
+        ),
+        (
+            "parents over a link are directories of its name",
+            "{copy: alias/lib/b.js, to: /x/, parents: true}",
+            &[
+                "/x 755 dir",
+                "/x/alias 750 dir",
+                "/x/alias/lib 755 dir",
+                "/x/alias/lib/b.js 644 app/lib/b.js",
+            ],
+        ),
+        (
+            "follow, and exclude what is behind the link",
+            "{copy: linked, to: /x, follow: true, exclude: [way/a.ts]}",
+            &[
+                "/x 755 dir",
+                "/x/way 755 dir",
+                "/x/way/b.js 644 app/lib/b.js",
+            ],
+        ),
+        (
             "follow",
             "{copy: app, to: /x, follow: true, exclude: [lib]}",
             &[
@@ -401,6 +466,11 @@ fn what_cannot_be_is_an_error_with_a_remedy() {
             "groups:",
         ),
         (
+            "{copy: '**/./lib', to: /x/, parents: true}",
+            "`**` cannot stand before",
+            "one by one",
+        ),
+        (
             "{copy: app, to: /x, exclude: ['[']}",
             "malformed",
             "bracket",
@@ -422,7 +492,11 @@ fn a_file_and_a_directory_never_replace_each_other_in_silence() {
     let base = tree("d x\nf y");
     for yaml in ["{copy: a, to: /}", "{copy: b, to: /}"] {
         let error = run(&source, SourceKind::Context, &base, yaml).unwrap_err();
-        assert!(error.message.contains("cannot put"), "{}", error.message);
+        assert!(
+            error.message.contains("cannot replace"),
+            "{}",
+            error.message
+        );
     }
     let onto_link = tree("l y elsewhere");
     assert!(run(&source, SourceKind::Context, &onto_link, "{copy: b, to: /}").is_err());
@@ -453,21 +527,86 @@ fn from_a_stage_owners_and_links_stay() {
     );
 }
 
+/// A tree read from the store numbers every file; copies must not become links because of it.
 #[test]
-fn a_circle_of_links_is_not_followed_for_ever() {
-    let source = tree("f d/f\nl d/up ..\nl self self");
-    for yaml in ["{copy: d, to: /x, follow: true}", "{copy: self, to: /x}"] {
-        assert!(
-            run(&source, SourceKind::Context, &Tree::new(), yaml).is_err(),
-            "{yaml}"
-        );
+fn a_file_that_is_copied_twice_is_two_files() {
+    let source = tree("h d/one 1\nh d/two 1\nh d/three 2\nl again d/three");
+    let changes = run(
+        &source,
+        SourceKind::Tree,
+        &Tree::new(),
+        "{copy: [d, d/three, again], from: other, to: /x/}",
+    )
+    .unwrap();
+    assert_eq!(
+        shown(&changes),
+        [
+            "/x 755 dir",
+            "/x/again 644 linked",
+            "/x/one 644 linked",
+            "/x/three 644 linked",
+            "/x/two 644 = /x/one"
+        ]
+    );
+}
+
+#[test]
+fn attributes_pipes_and_devices_survive() {
+    let capability = ("security.capability".as_bytes().into(), [1, 0, 0, 2].into());
+    let mut source = tree("d d");
+    let file = Entry {
+        xattrs: Xattrs::from_iter([capability]),
+        ..Entry::file("x", 0o4755)
+    };
+    source.insert(path("d/capable"), file);
+    source.insert(path("d/null"), Entry::new(Node::CharDevice(1, 3), 0o666));
+    source.insert(path("d/pipe"), Entry::new(Node::Fifo, 0o600));
+    let yaml = "{copy: d, from: other, to: /x, owner: '5:6', mode: 'g+w'}";
+    let changes = run(&source, SourceKind::Tree, &Tree::new(), yaml).unwrap();
+    let copied = |name: &str| changes.entry(&path(name)).unwrap();
+    let capable = copied("x/capable");
+    assert_eq!((capable.uid, capable.gid, capable.mode), (5, 6, 0o4775));
+    assert_eq!(
+        capable.xattrs.value(b"security.capability"),
+        Some(&[1, 0, 0, 2][..])
+    );
+    assert_eq!(copied("x/null").node, Node::CharDevice(1, 3));
+    assert_eq!(
+        (&copied("x/pipe").node, copied("x/pipe").mode),
+        (&Node::Fifo, 0o620)
+    );
+}
+
+#[test]
+fn links_are_not_followed_for_ever() {
+    // Each of these directories holds the next one twice: 2^30 files, if nobody counted.
+    let doubling: String = (0..30)
+        .map(|n| format!("l d{n}/a ../d{}\nl d{n}/b ../d{}\n", n + 1, n + 1))
+        .collect();
+    let source = tree(&format!(
+        "f d/f\nl d/up ..\nl self self\nl p/to ../q\nl q/fro ../p\n{doubling}f d30/f"
+    ));
+    for (yaml, message) in [
+        ("{copy: d, to: /x, follow: true}", "leads back into"),
+        ("{copy: p, to: /x, follow: true}", "leads back into"),
+        ("{copy: self, to: /x}", "too many levels"),
+        ("{copy: d0, to: /x, follow: true}", "too many entries"),
+    ] {
+        let Action::Copy(step) = step(yaml) else {
+            panic!("{yaml}")
+        };
+        let error = on_stage(&source, SourceKind::Context, &Tree::new(), |scene| {
+            copy_at_most(&step, scene, 1000).expect_err(yaml)
+        });
+        assert!(error.message.contains(message), "{yaml}: {}", error.message);
     }
 }
 
 #[test]
 fn other_steps() {
     let base = tree(BASE);
-    let source = tree("f t.json\nd dir");
+    let mut source = tree("f t.json\nd dir");
+    source.insert(path("large"), Entry::file(vec![b' '; (4 << 20) + 1], 0o644));
     let changes =
         |yaml: &str| run(&source, SourceKind::Context, &base, yaml).map(|changes| shown(&changes));
     let rows: &[(&str, &[&str])] = &[
@@ -512,6 +651,26 @@ fn other_steps() {
             ],
         ),
         ("{remove: /lib}", &["/lib Whiteout"]),
+        (
+            "{remove: /lib/share}",
+            &[
+                "/usr 755 dir",
+                "/usr/lib 755 dir",
+                "/usr/lib/share Whiteout",
+            ],
+        ),
+        // Below a whiteout there is no other: loaders would make the directory anew for it.
+        ("{remove: [/usr, /usr/share]}", &["/usr Whiteout"]),
+        ("{remove: [/usr/share, /usr]}", &["/usr Whiteout"]),
+        (
+            "{remove: '/**/share'}",
+            &[
+                "/usr 755 dir",
+                "/usr/lib 755 dir",
+                "/usr/lib/share Whiteout",
+                "/usr/share Whiteout",
+            ],
+        ),
         ("{remove: /nothing, optional: true}", &[]),
     ];
     for (yaml, expected) in rows {
@@ -523,11 +682,17 @@ fn other_steps() {
     }
     for (yaml, message) in [
         ("{write: /tmp/, text: x}", "is a directory"),
-        ("{write: /tmp, text: x}", "cannot put a file"),
+        (
+            "{write: /tmp, text: x}",
+            "cannot replace the directory /tmp",
+        ),
         ("{write: /x, template: none}", "does not exist"),
         ("{write: /x, template: dir}", "is not a file"),
         ("{mkdir: /etc/conf}", "is not a directory"),
+        ("{mkdir: /, mode: '0700'}", "the root keeps"),
+        ("{write: /x, template: large}", "at most 4194304 are read"),
         ("{link: /tmp, target: x}", "exists already"),
+        ("{link: /, target: x}", "exists already"),
         ("{link: /x, target: /none, hard: true}", "does not exist"),
         ("{remove: /nothing}", "nothing to remove"),
         ("{remove: /}", "root cannot be removed"),
@@ -535,7 +700,7 @@ fn other_steps() {
         let error = run(&source, SourceKind::Context, &base, yaml).expect_err(yaml);
         assert!(error.message.contains(message), "{yaml}: {}", error.message);
         assert!(
-            !error.help.is_empty() || error.message.contains("is not a file"),
+            !error.help.is_empty() || error.message.starts_with("the template"),
             "{yaml}"
         );
     }

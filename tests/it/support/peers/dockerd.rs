@@ -1,7 +1,7 @@
 //! A docker daemon with its own root, on a socket in a temporary folder.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -64,6 +64,38 @@ impl Dockerd {
         client(self.keeper.dir(), args)
     }
 
+    /// A client that can build with BuildKit on this daemon: newer ones need a plugin for it, which
+    /// the distribution's own client, if it stands beside a newer one, does not.
+    pub(crate) fn buildkit_client(&self) -> Result<PathBuf, Skip> {
+        let context = self.keeper.dir().join("client/empty");
+        std::fs::create_dir_all(&context).expect("create a folder");
+        std::fs::write(
+            context.join("Dockerfile"),
+            "FROM scratch\nCOPY Dockerfile /\n",
+        )
+        .expect("write a file");
+        let out = format!("type=tar,dest={}", context.join("out.tar").display());
+        let clients = [required("docker")?, PathBuf::from("/usr/bin/docker")];
+        clients
+            .into_iter()
+            .find(|client| {
+                client.is_file() && self.build(client, &["-o", &out], &context).code == 0
+            })
+            .ok_or_else(|| Skip::because("no docker client here can build with BuildKit"))
+    }
+
+    /// `docker build` of a context with BuildKit, by a client that [`Dockerd::buildkit_client`]
+    /// found.
+    #[track_caller]
+    pub(crate) fn build(&self, client: &Path, flags: &[&str], context: &Path) -> Ran {
+        let mut command = client_of(client, self.keeper.dir());
+        command
+            .env("DOCKER_BUILDKIT", "1")
+            .args(["build", "--progress", "plain", "--network", "none"])
+            .args(flags);
+        run(command.arg(context))
+    }
+
     /// Loads an archive; gives the name or ID that docker prints.
     #[track_caller]
     pub(crate) fn load(&self, archive: &Path) -> String {
@@ -102,14 +134,17 @@ fn socket(dir: &Path) -> String {
 /// The docker client, without the settings and contexts of whoever runs the tests.
 #[track_caller]
 fn client<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Ran {
-    let mut command = Command::new("docker");
+    run(client_of(Path::new("docker"), dir).args(args))
+}
+
+fn client_of(program: &Path, dir: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env("HOME", dir)
         .env("DOCKER_CONFIG", dir.join("client"))
         .env_remove("DOCKER_CONTEXT")
         .env_remove("DOCKER_HOST")
         .arg("-H")
-        .arg(socket(dir))
-        .args(args);
-    run(&mut command)
+        .arg(socket(dir));
+    command
 }

@@ -1,0 +1,194 @@
+//! Binding: every name of a needed stage gets the number of what it means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::plan::graph::Graph;
+use crate::plan::making::{MAIN_CONTEXT, PlanInputs};
+use crate::plan::origin::{Written, written};
+use crate::plan::stage::{
+    ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
+    StageBase, StageId, fixed_part,
+};
+use crate::plan::title::title;
+use crate::spec::{
+    AbsolutePath, Action, Base, BuildSpec, ImageSource, Name, Origin, Spanned, Stage,
+};
+use crate::tree::LayerPath;
+
+/// Gives every context and image its number as it is met.
+pub(crate) struct Binder<'a> {
+    spec: &'a BuildSpec,
+    inputs: &'a PlanInputs<'a>,
+    graph: &'a Graph<'a>,
+    /// The number of each needed stage, by its place in the spec.
+    ids: BTreeMap<usize, StageId>,
+    /// The working directory that each stage so far leaves to a stage built from it.
+    workdirs: Vec<Option<AbsolutePath>>,
+    context_ids: BTreeMap<&'a Name, ContextId>,
+    /// The paths wanted of each context.
+    wanted: BTreeMap<ContextId, BTreeSet<LayerPath>>,
+    images: Vec<ImageSource>,
+    image_ids: BTreeMap<&'a ImageSource, ImageId>,
+}
+
+/// The main context comes first, then the named ones.
+const MAIN: ContextId = ContextId(0);
+
+impl<'a> Binder<'a> {
+    /// A binder for the stages at the places of `order`, which are to be bound in this order.
+    pub(crate) fn new(
+        spec: &'a BuildSpec,
+        inputs: &'a PlanInputs<'a>,
+        graph: &'a Graph<'a>,
+        order: &[usize],
+    ) -> Binder<'a> {
+        let named = spec.contexts.named.keys();
+        Binder {
+            spec,
+            inputs,
+            graph,
+            ids: order.iter().copied().zip((0..).map(StageId)).collect(),
+            workdirs: Vec::new(),
+            context_ids: named.zip((MAIN.0 + 1..).map(ContextId)).collect(),
+            wanted: BTreeMap::new(),
+            images: Vec::new(),
+            image_ids: BTreeMap::new(),
+        }
+    }
+
+    /// The stage at a place of the spec; what it uses has been bound before.
+    pub(crate) fn stage(&mut self, index: usize) -> PlannedStage {
+        let stage = &self.spec.stages[index];
+        let base = match &stage.from.value {
+            Base::Image(image) => StageBase::Image(self.image(image)),
+            // A name that means nothing is a problem already, and there will be no plan.
+            Base::Scratch | Base::Name(_) => self.base(index),
+        };
+        let base_workdir = match base {
+            StageBase::Scratch => Some(AbsolutePath::default()),
+            StageBase::Stage(id) => self.workdirs[id.0].clone(),
+            StageBase::Image(_) => None,
+        };
+        let edges = self.graph.edges(index).iter();
+        let depends_on: BTreeSet<StageId> = edges
+            .filter_map(|edge| self.ids.get(&edge.to).copied())
+            .collect();
+        let mut planned = PlannedStage {
+            stage: stage.clone(),
+            base,
+            base_workdir,
+            depends_on: depends_on.into_iter().collect(),
+            layers: Vec::new(),
+        };
+        self.workdirs.push(planned.final_workdir().cloned());
+        planned.layers = self.layers(stage, planned.known_workdir());
+        planned
+    }
+
+    /// All contexts of the spec, wanted or not, so that numbers fit; and the images. A context
+    /// that nothing is wanted of is never looked at.
+    pub(crate) fn finish(mut self) -> (Vec<PlannedContext>, Vec<ImageSource>) {
+        let named = &self.spec.contexts.named;
+        let main = (MAIN_CONTEXT, self.spec.contexts.main_directory());
+        let named = named
+            .iter()
+            .map(|(name, directory)| (name.as_str(), directory.value.as_path()));
+        let contexts = [main]
+            .into_iter()
+            .chain(named)
+            .zip((0..).map(ContextId))
+            .map(|((name, written), id)| {
+                let (directory, given_by) = match self.inputs.contexts.get(name) {
+                    Some(other) => (other.as_path(), GivenBy::Caller),
+                    None => (written, GivenBy::Spec),
+                };
+                PlannedContext {
+                    name: name.to_owned(),
+                    directory: directory.to_owned(),
+                    given_by,
+                    is_main: id == MAIN,
+                    wanted: outermost(self.wanted.remove(&id).unwrap_or_default()),
+                }
+            })
+            .collect();
+        (contexts, self.images)
+    }
+
+    /// Neighbouring steps of one `layer:` are one layer.
+    fn layers(&mut self, stage: &'a Stage, workdir: Option<&AbsolutePath>) -> Vec<PlannedLayer> {
+        let mut layers: Vec<PlannedLayer> = Vec::new();
+        let mut open: Option<&Name> = None;
+        for (step, number) in stage.steps.iter().zip(1..) {
+            let name = step.layer.as_ref().map(|layer| &layer.value);
+            let planned = PlannedStep {
+                number,
+                title: title(&step.action, workdir),
+                source: self.source(&step.action),
+                step: step.clone(),
+            };
+            match layers.last_mut() {
+                Some(layer) if name.is_some() && name == open => layer.steps.push(planned),
+                _ => {
+                    let title =
+                        name.map_or_else(|| planned.title.clone(), |name| name.as_str().to_owned());
+                    layers.push(PlannedLayer {
+                        title,
+                        steps: vec![planned],
+                    });
+                }
+            }
+            open = name;
+        }
+        layers
+    }
+
+    fn source(&mut self, action: &'a Action) -> Option<Source> {
+        let (written, paths) = written(action);
+        let context = match written {
+            Written::Nothing => return None,
+            Written::Main => MAIN,
+            Written::From(Spanned {
+                value: Origin::Image(image),
+                ..
+            }) => return Some(Source::Image(self.image(image))),
+            Written::From(Spanned {
+                value: Origin::Name(name),
+                ..
+            }) => match self.stage_id(name) {
+                Some(stage) => return Some(Source::Stage(stage)),
+                None => self.context_ids.get(name).copied().unwrap_or(MAIN),
+            },
+        };
+        let wanted = self.wanted.entry(context).or_default();
+        wanted.extend(paths.into_iter().map(fixed_part));
+        Some(Source::Context(context))
+    }
+
+    fn base(&self, index: usize) -> StageBase {
+        let base = self.graph.base(index);
+        let id = base.and_then(|base| self.ids.get(&base).copied());
+        id.map_or(StageBase::Scratch, StageBase::Stage)
+    }
+
+    fn stage_id(&self, name: &Name) -> Option<StageId> {
+        self.ids.get(&self.graph.place(name)?).copied()
+    }
+
+    fn image(&mut self, image: &'a ImageSource) -> ImageId {
+        *self.image_ids.entry(image).or_insert_with(|| {
+            self.images.push(image.clone());
+            ImageId(self.images.len() - 1)
+        })
+    }
+}
+
+/// Paths that lie below another are wanted with it.
+fn outermost(paths: BTreeSet<LayerPath>) -> Vec<LayerPath> {
+    let mut kept: Vec<LayerPath> = Vec::new();
+    for path in paths {
+        if !kept.last().is_some_and(|last| path.starts_with(last)) {
+            kept.push(path);
+        }
+    }
+    kept
+}
