@@ -3,6 +3,7 @@
 //! Everything that the library can refuse becomes a [`Failure`] here, so that commands are a few
 //! lines each.
 
+use std::error::Error;
 use std::path::Path;
 
 use boxwright::build::{BuildError, BuildReport, BuildRequest, Observer};
@@ -10,6 +11,7 @@ use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
 use boxwright::spec::ImageSource;
+use boxwright::transport::TransportError;
 use serde_json::{Value, json};
 
 use crate::cli::cache::refused;
@@ -97,9 +99,16 @@ pub(crate) fn inspect(
 /// A spec, context or base that is wrong is the caller's to mend; a disk that fails is not.
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Failure {
+        let is_disk_full = disk_is_full(&error);
         match error {
             BuildError::Spec(problems) => problems.into(),
             BuildError::Store(error) => refused(error),
+            // Wherever the room ran out: below the store, or below an output.
+            error if is_disk_full => Failure::failed(Blame::System, &error)
+                .hint("make room, for instance in the store: boxwright cache gc --max-size 5GB"),
+            BuildError::Transport(ref cause) if is_of_the_store(cause) => {
+                Failure::failed(Blame::System, &error)
+            }
             BuildError::Layer { ref source, .. }
                 if matches!(**source, LayerError::Store(_) | LayerError::Write(_)) =>
             {
@@ -108,4 +117,23 @@ impl From<BuildError> for Failure {
             _ => Failure::failed(Blame::Input, &error),
         }
     }
+}
+
+fn is_of_the_store(error: &TransportError) -> bool {
+    matches!(error, TransportError::Store { .. })
+}
+
+/// Whether there was no room for something, however deep in the causes.
+fn disk_is_full(error: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), StorageFull | QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -35,7 +35,7 @@ pub enum ContextError {
         kind: &'static str,
     },
     /// A name that no image can hold.
-    #[error("read {}: {source}", path.display())]
+    #[error("read {}: {source}; exclude a directory above it in .dockerignore, or give it a shorter name", path.display())]
     Name {
         /// The path.
         path: PathBuf,
@@ -45,6 +45,14 @@ pub enum ContextError {
     /// The ignore file is wrong.
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
+    /// The ignore file is no file of patterns.
+    #[error("read the ignore file {}: {problem}; put a text file of patterns there", path.display())]
+    NoIgnoreFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        problem: &'static str,
+    },
     /// The ignore file could not be read.
     #[error("read the ignore file {}: {source}", path.display())]
     IgnoreFile {

@@ -4,7 +4,7 @@
 //! below what it matches; one with `!` takes paths back in, even below an excluded directory.
 
 use crate::context::error::IgnoreError;
-use crate::context::pattern::Pattern;
+use crate::context::pattern::{Pattern, Refused};
 use crate::tree::LayerPath;
 
 /// The rules of one ignore file.
@@ -39,36 +39,23 @@ impl IgnoreRules {
         IgnoreRules::default()
     }
 
-    /// Reads the text of the file that people know as `file`.
+    /// Reads the text of the file that people know as `file`. It need not be UTF-8.
     ///
     /// # Errors
-    /// A line that Docker refuses: unclosed brackets, a lone `!`, a trailing backslash.
+    /// A line that Docker refuses: unclosed brackets, a lone `!`, a trailing backslash. Docker
+    /// notices some of them only when a path gets that far; here the file is right or wrong.
     pub fn parse(text: &[u8], file: &str) -> Result<IgnoreRules, IgnoreError> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let mut rules = Vec::new();
         for (place, line) in text.split(|&byte| byte == b'\n').enumerate() {
-            let error = |problem: String, remedy| IgnoreError {
-                file: file.to_owned(),
-                line: place + 1,
-                problem,
-                remedy,
-            };
+            let at_line = |problem| IgnoreError::new(file, place + 1, problem);
             if line.len() >= LONGEST_LINE {
-                return Err(error(
-                    "the line is longer than 64 KiB".to_owned(),
-                    "split it into several patterns",
-                ));
+                return Err(at_line(Problem::LongLine));
             }
-            let line = String::from_utf8_lossy(line);
-            let line = line.strip_suffix('\r').unwrap_or(&line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             // Before trimming: ` #x` is a pattern.
-            if line.starts_with('#') || line.trim().is_empty() {
-                continue;
-            }
-            match Rule::parse(line.trim(), place + 1) {
-                Ok(Some(rule)) => rules.push(rule),
-                Ok(None) => {}
-                Err((problem, remedy)) => return Err(error(problem, remedy)),
+            if !line.starts_with(b"#") {
+                rules.extend(Rule::parse(line, place + 1).map_err(at_line)?);
             }
         }
         Ok(IgnoreRules { rules })
@@ -83,17 +70,8 @@ impl IgnoreRules {
     ) -> Result<IgnoreRules, IgnoreError> {
         let mut rules = Vec::new();
         for (place, pattern) in patterns.into_iter().enumerate() {
-            match Rule::parse(pattern.trim(), place + 1) {
-                Ok(rule) => rules.extend(rule),
-                Err((problem, remedy)) => {
-                    return Err(IgnoreError {
-                        file: "exclude".to_owned(),
-                        line: place + 1,
-                        problem,
-                        remedy,
-                    });
-                }
-            }
+            let rule = Rule::parse(pattern.as_bytes(), place + 1);
+            rules.extend(rule.map_err(|problem| IgnoreError::new("exclude", place + 1, problem))?);
         }
         Ok(IgnoreRules { rules })
     }
@@ -127,12 +105,15 @@ impl IgnoreRules {
         }
     }
 
-    /// Whether something strictly below an excluded `directory` might be taken in again. It may
-    /// say yes too often, never no.
-    pub fn may_take_in_below(&self, directory: &LayerPath) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.takes_in && rule.pattern.may_match_below(directory.as_bytes()))
+    /// Whether something strictly below `directory`, which `verdict` excludes, might be taken in
+    /// again. It may say yes too often, never no.
+    ///
+    /// Only rules behind the one that decided count: those before it have been overruled, and it
+    /// overrules them below the directory as well.
+    pub fn may_take_in_below(&self, directory: &LayerPath, verdict: Verdict) -> bool {
+        let behind = verdict.rule.map_or(0, |rule| rule + 1);
+        let mut behind = self.rules.iter().skip(behind);
+        behind.any(|rule| rule.takes_in && rule.pattern.may_match_below(directory.as_bytes()))
     }
 }
 
@@ -178,60 +159,125 @@ impl<'a> Judge<'a> {
     }
 }
 
-impl Rule {
-    /// A trimmed line that is no comment.
-    fn parse(text: &str, line: usize) -> Result<Option<Rule>, (String, &'static str)> {
-        let (takes_in, pattern) = match text.strip_prefix('!') {
-            Some(pattern) => (true, pattern.trim()),
-            None => (false, text),
-        };
-        let mut cleaned = if pattern.is_empty() {
-            String::new()
-        } else {
-            clean(pattern)
-        };
-        if cleaned.len() > 1 && cleaned.starts_with('/') {
-            cleaned.remove(0);
-        }
-        // Docker cleans once more with the `!` in front, which only a root can feel.
-        if takes_in && matches!(cleaned.as_str(), "" | "/") {
-            return Err((
+/// What is wrong with a line.
+enum Problem {
+    LongLine,
+    NothingTakenIn,
+    Pattern(String, Refused),
+}
+
+impl IgnoreError {
+    fn new(file: &str, line: usize, problem: Problem) -> IgnoreError {
+        let (problem, remedy) = match problem {
+            Problem::LongLine => (
+                "the line is longer than 64 KiB".to_owned(),
+                "split it into several patterns",
+            ),
+            Problem::NothingTakenIn => (
                 "\"!\" takes nothing back in".to_owned(),
                 "write a pattern behind it, as in !README.md",
-            ));
-        }
-        let refused = || {
-            let remedy = "close every bracket, and write a backslash only before the character that it escapes";
-            (format!("pattern {text:?} is malformed"), remedy)
+            ),
+            Problem::Pattern(text, Refused::Malformed) => (
+                format!("pattern {text:?} is malformed"),
+                "close every bracket, and write a backslash only before the character that it escapes",
+            ),
+            Problem::Pattern(text, Refused::TooLarge) => (
+                format!("pattern {text:?} takes too much memory"),
+                "lower the counts in braces, or split it into several patterns",
+            ),
+            Problem::Pattern(text, Refused::UnicodeClass) => (
+                format!("pattern {text:?} holds \\p, which asks for a class of Unicode characters"),
+                "write slashes between names, and name the characters in brackets",
+            ),
         };
-        let pattern = Pattern::compile(&cleaned).ok_or_else(refused)?;
-        Ok(Some(Rule {
-            pattern,
-            takes_in,
+        IgnoreError {
+            file: file.to_owned(),
             line,
-            text: text.to_owned(),
-        }))
+            problem,
+            remedy,
+        }
     }
 }
 
-/// Go's `filepath.Clean`: the shortest path that means the same, by its text alone.
-fn clean(path: &str) -> String {
-    let is_rooted = path.starts_with('/');
-    let mut names: Vec<&str> = Vec::new();
-    for name in path.split('/') {
+impl Rule {
+    /// A line that is no comment; `None` if nothing is on it.
+    fn parse(line: &[u8], number: usize) -> Result<Option<Rule>, Problem> {
+        // Docker reads the file first and makes rules of its patterns then. Each of the two trims
+        // and cleans, so `/!foo` takes in and `/ foo` is `foo`.
+        let read = read_line(line);
+        let cleaned = clean(trim(&read));
+        let (takes_in, pattern) = match cleaned.as_slice() {
+            b"" => return Ok(None),
+            b"!" => return Err(Problem::NothingTakenIn),
+            [b'!', pattern @ ..] => (true, pattern),
+            pattern => (false, pattern),
+        };
+        let text = String::from_utf8_lossy(trim(line)).into_owned();
+        match Pattern::compile(pattern) {
+            Ok(pattern) => Ok(Some(Rule {
+                pattern,
+                takes_in,
+                line: number,
+                text,
+            })),
+            Err(refused) => Err(Problem::Pattern(text, refused)),
+        }
+    }
+}
+
+/// What Docker's reader makes of a line.
+fn read_line(line: &[u8]) -> Vec<u8> {
+    let line = trim(line);
+    let (mark, pattern): (&[u8], _) = match line.strip_prefix(b"!") {
+        Some(pattern) => (b"!", trim(pattern)),
+        None => (b"", line),
+    };
+    let cleaned = clean(pattern);
+    let pattern = match cleaned.as_slice() {
+        [b'/', rest @ ..] if !rest.is_empty() => rest,
+        whole => whole,
+    };
+    [mark, pattern].concat()
+}
+
+/// Takes white space off both ends. A byte that is not UTF-8 is none.
+fn trim(bytes: &[u8]) -> &[u8] {
+    let start = bytes.utf8_chunks().next().map_or(0, |first| {
+        first.valid().len() - first.valid().trim_start().len()
+    });
+    let bytes = &bytes[start..];
+    let end = bytes.utf8_chunks().last().map_or(0, |last| {
+        let is_text_to_the_end = last.invalid().is_empty();
+        match is_text_to_the_end {
+            true => last.valid().len() - last.valid().trim_end().len(),
+            false => 0,
+        }
+    });
+    &bytes[..bytes.len() - end]
+}
+
+/// Go's `filepath.Clean`: the shortest path that means the same, by its bytes alone. What is empty
+/// stays so here, for neither of Docker's two cleans it.
+fn clean(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() {
+        return Vec::new();
+    }
+    let is_rooted = path.starts_with(b"/");
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|&byte| byte == b'/') {
         match name {
-            "" | "." => {}
-            ".." if names.last().is_some_and(|last| *last != "..") => {
+            b"" | b"." => {}
+            b".." if names.last().is_some_and(|last| *last != b"..") => {
                 names.pop();
             }
-            ".." if is_rooted => {}
+            b".." if is_rooted => {}
             name => names.push(name),
         }
     }
-    let joined = names.join("/");
+    let joined = names.join(&b'/');
     match (is_rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
+        (true, _) => [b"/", joined.as_slice()].concat(),
+        (false, true) => b".".to_vec(),
         (false, false) => joined,
     }
 }

@@ -7,13 +7,16 @@
 //!
 //! Neither `walkdir` nor `globset` serves here: the walk must be parallel, work by directory
 //! descriptors and give one result for any order of `readdir`, and Docker's ignore files have a
-//! language of their own, with quirks that images depend on (`pattern`).
+//! language of their own, with quirks that images depend on (`pattern`, and `dialect` for the
+//! regular expressions that show through it).
 
+mod dialect;
 mod error;
 mod ignore;
 mod pattern;
 mod snapshot;
 mod walk;
+mod xattrs;
 
 pub use error::{ContextError, IgnoreError};
 pub use ignore::{IgnoreRules, Judge, Verdict};

@@ -1,18 +1,23 @@
 //! One pattern of an ignore file, as Docker's matcher (moby/patternmatcher) judges it.
 //!
 //! Docker turns a pattern into a regular expression of Go's, and much leaks through: `\d` is a
-//! digit, `^` is an anchor in the middle, a class may match a slash. Images depend on it, so it is
-//! done here in the same two steps: first Docker's translation, character by character, then Go's
-//! dialect into that of the `regex` crate. Plain patterns, which are nearly all, need neither.
+//! digit, `^` is an anchor in the middle, a class may match a slash, and `{`, `|` and `}` are never
+//! escaped, because the table of what to escape has too few bits for them. Images depend on it, so
+//! it is done here in the same two steps: first Docker's translation, character by character, then
+//! Go's dialect into that of the `regex` crate (`dialect`). Plain patterns, which are nearly all,
+//! need neither, and most paths are told apart by how a pattern begins and ends.
 
 use std::borrow::Cow;
 
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::context::dialect::from_go;
 
 /// A pattern without its `!`, cleaned.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
-    text: String,
+    /// As it stands in the file; not always text.
+    bytes: Box<[u8]>,
     form: Form,
 }
 
@@ -25,30 +30,55 @@ enum Form {
     /// `**text`: what ends so, or, after `**/`, is it.
     Suffix,
     /// Anything else.
-    Regex(Box<Regex>),
+    Regex(Box<Expression>),
 }
 
+/// A pattern that needs an expression.
+#[derive(Debug, Clone)]
+struct Expression {
+    regex: Regex,
+    /// What every path that matches begins with.
+    begins: Box<str>,
+    /// What every path that matches ends with.
+    ends: Box<str>,
+    /// The leading names with no wildcards but `*` and `?`, and whether anything follows them.
+    names: Option<(Box<[Box<str>]>, Further)>,
+}
+
+/// Whether a pattern goes on, in a way that spans directories, after its leading names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Further {
+    Anything,
+    Nothing,
+}
+
+/// Why a pattern cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Docker refuses it, too.
+    Malformed,
+    /// It would take too much memory.
+    TooLarge,
+    /// `\p`: Go's tables of Unicode and ours are of different years.
+    UnicodeClass,
+}
+
+/// The most memory that one pattern may take.
+const MOST_MEMORY: usize = 1 << 20;
+
 impl Pattern {
-    /// Compiles a cleaned pattern; `None` if Docker refuses it.
-    pub(crate) fn compile(text: &str) -> Option<Pattern> {
-        check_syntax(text)?;
-        let (form, regex) = translate(text);
-        let form = match form {
-            Form::Exact | Form::Prefix | Form::Suffix => form,
-            Form::Regex(_) => unreachable!("translate tells the form apart from the expression"),
+    /// Compiles a cleaned pattern.
+    pub(crate) fn compile(bytes: &[u8]) -> Result<Pattern, Refused> {
+        check_syntax(bytes).ok_or(Refused::Malformed)?;
+        let text = runes(bytes);
+        // Go's scanner drops a byte order mark at the beginning.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let form = match translate(text) {
+            Translated::Plain(form) => form,
+            Translated::Regex(go) => Form::Regex(Box::new(Expression::compile(text, &go)?)),
         };
-        let form = match regex {
-            None => form,
-            Some(regex) => {
-                let regex = regex::RegexBuilder::new(&from_go(&regex)?)
-                    .size_limit(1 << 20)
-                    .build()
-                    .ok()?;
-                Form::Regex(Box::new(regex))
-            }
-        };
-        Some(Pattern {
-            text: text.to_owned(),
+        Ok(Pattern {
+            bytes: bytes.into(),
             form,
         })
     }
@@ -56,315 +86,350 @@ impl Pattern {
     /// Whether the pattern matches this very path; parents are the caller's.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         match &self.form {
-            Form::Exact => path == self.text.as_bytes(),
-            Form::Prefix => path.starts_with(&self.text.as_bytes()[..self.text.len() - 2]),
+            Form::Exact => *path == *self.bytes,
+            Form::Prefix => path.starts_with(self.begins()),
             Form::Suffix => {
-                let suffix = &self.text.as_bytes()[2..];
+                let suffix = &self.bytes[2..];
                 path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
             }
-            Form::Regex(regex) => regex.is_match(&runes(path)),
+            Form::Regex(expression) => {
+                path.starts_with(expression.begins.as_bytes())
+                    && path.ends_with(expression.ends.as_bytes())
+                    && expression.regex.is_match(runes(path).as_bytes())
+            }
         }
     }
 
     /// Whether the pattern could match something strictly below `directory`. It may say yes too
     /// often, never no.
     pub(crate) fn may_match_below(&self, directory: &[u8]) -> bool {
-        let end = self
-            .text
-            .find(['*', '?', '[', '\\', '^'])
-            .unwrap_or(self.text.len());
-        let fixed = &self.text.as_bytes()[..end];
         let below = [directory, b"/"].concat();
-        fixed.starts_with(&below) || below.starts_with(fixed)
+        match &self.form {
+            Form::Exact => self.bytes.starts_with(&below),
+            Form::Prefix => {
+                let begins = self.begins();
+                begins.starts_with(&below) || below.starts_with(begins)
+            }
+            Form::Suffix => true,
+            Form::Regex(expression) => {
+                let begins = expression.begins.as_bytes();
+                (begins.starts_with(&below) || below.starts_with(begins))
+                    && expression.names_allow(directory)
+            }
+        }
+    }
+
+    /// The text before the final `**`.
+    fn begins(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len() - 2]
     }
 }
 
-/// Go reads a path rune by rune, and a byte that is not UTF-8 as U+FFFD.
-fn runes(path: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(path) {
+impl Expression {
+    fn compile(text: &str, go: &str) -> Result<Expression, Refused> {
+        let regex = RegexBuilder::new(&from_go(go)?)
+            .size_limit(MOST_MEMORY)
+            .build()
+            .map_err(|_| Refused::TooLarge)?;
+        Ok(Expression {
+            regex,
+            begins: fixed_beginning(text).into(),
+            ends: fixed_end(text).into(),
+            names: leading_names(text),
+        })
+    }
+
+    /// Whether the names of `directory` are ones that the pattern's leading names match, and the
+    /// pattern goes deeper.
+    fn names_allow(&self, directory: &[u8]) -> bool {
+        let Some((names, further)) = &self.names else {
+            return true;
+        };
+        let mut patterns = names.iter();
+        for name in directory.split(|&byte| byte == b'/') {
+            match patterns.next() {
+                Some(pattern) if wildcards_match(pattern, &runes(name)) => {}
+                Some(_) => return false,
+                None => return *further == Further::Anything,
+            }
+        }
+        patterns.next().is_some() || *further == Further::Anything
+    }
+}
+
+/// Characters with which an expression may mean something other than they say.
+const SPECIAL: [char; 10] = ['*', '?', '[', ']', '\\', '^', '{', '}', '|', '\u{fffd}'];
+
+/// What any path begins with that an expression made of `text` matches.
+fn fixed_beginning(text: &str) -> &str {
+    // An alternative need not begin as the pattern does.
+    if text.contains('|') {
+        return "";
+    }
+    let end = text.find(SPECIAL).unwrap_or(text.len());
+    let fixed = &text[..end];
+    // A count may make the character before it optional.
+    match text[end..].starts_with('{') {
+        true => fixed
+            .char_indices()
+            .next_back()
+            .map_or("", |(last, _)| &fixed[..last]),
+        false => fixed,
+    }
+}
+
+/// What any path ends with that an expression made of `text` matches.
+fn fixed_end(text: &str) -> &str {
+    if text.contains(['|', '\\']) {
+        return "";
+    }
+    let start = text.rfind(SPECIAL).map_or(0, |last| {
+        last + text[last..].chars().next().map_or(0, char::len_utf8)
+    });
+    let fixed = &text[start..];
+    // The slash of `**/` belongs to the stars.
+    match text[..start].ends_with("**") {
+        true => fixed.strip_prefix('/').unwrap_or(fixed),
+        false => fixed,
+    }
+}
+
+/// The names up to the first with `**`; `None` where only the expression itself knows.
+fn leading_names(text: &str) -> Option<(Box<[Box<str>]>, Further)> {
+    if text.contains(|character| SPECIAL.contains(&character) && !matches!(character, '*' | '?')) {
+        return None;
+    }
+    let names = text.split('/').take_while(|name| !name.contains("**"));
+    let names: Box<[Box<str>]> = names.map(Box::from).collect();
+    let further = match text.contains("**") {
+        true => Further::Anything,
+        false => Further::Nothing,
+    };
+    Some((names, further))
+}
+
+/// Whether a pattern of literals, `*` and `?` matches a name.
+pub(crate) fn wildcards_match(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut position) = (0, 0);
+    // Where the last star was, and up to where it has eaten.
+    let mut star: Option<(usize, usize)> = None;
+    while position < name.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at + 1, position));
+                at += 1;
+            }
+            Some(character) if *character == '?' || *character == name[position] => {
+                at += 1;
+                position += 1;
+            }
+            _ => match &mut star {
+                Some((after, eaten)) => {
+                    *eaten += 1;
+                    (at, position) = (*after, *eaten);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|character| *character == '*')
+}
+
+/// Go reads bytes rune by rune, and one that is not UTF-8 as U+FFFD.
+fn runes(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
     }
-    let mut text = String::with_capacity(path.len() + 8);
-    for chunk in path.utf8_chunks() {
+    let mut text = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
     Cow::Owned(text)
 }
 
-/// Docker's own translation (`Pattern.compile`): the form, and the expression where one is needed.
-fn translate(pattern: &str) -> (Form, Option<String>) {
+/// What Docker makes of a pattern.
+enum Translated {
+    /// It compares bytes.
+    Plain(Form),
+    /// It asks this expression of Go's.
+    Regex(String),
+}
+
+/// Docker's own translation (`Pattern.compile`), with all its habits.
+fn translate(pattern: &str) -> Translated {
     let mut regex = "^".to_owned();
-    let mut form = Form::Exact;
-    let mut needs_regex = false;
+    // `None` is what needs an expression.
+    let mut form = Some(Form::Exact);
     let mut rest = pattern.chars().peekable();
     let mut is_first = true;
     while let Some(character) = rest.next() {
         match character {
-            '*' if rest.peek() == Some(&'*') => {
-                rest.next();
+            '*' if rest.next_if_eq(&'*').is_some() => {
                 rest.next_if_eq(&'/');
-                if rest.peek().is_some() {
-                    regex.push_str("(.*/)?");
-                    needs_regex = true;
-                } else if matches!(form, Form::Exact) && !needs_regex {
-                    form = Form::Prefix;
-                } else {
-                    regex.push_str(".*");
-                    needs_regex = true;
-                }
+                form = match (rest.peek(), form) {
+                    (None, Some(Form::Exact)) => Some(Form::Prefix),
+                    (None, _) => {
+                        regex.push_str(".*");
+                        None
+                    }
+                    (Some(_), _) => {
+                        regex.push_str("(.*/)?");
+                        None
+                    }
+                };
                 if is_first {
-                    form = Form::Suffix;
-                    needs_regex = false;
+                    form = Some(Form::Suffix);
                 }
             }
-            '*' => {
-                regex.push_str("[^/]*");
-                needs_regex = true;
+            '*' | '?' | '[' | ']' => {
+                regex.push_str(match character {
+                    '*' => "[^/]*",
+                    '?' => "[^/]",
+                    '[' => "[",
+                    _ => "]",
+                });
+                form = None;
             }
-            '?' => {
-                regex.push_str("[^/]");
-                needs_regex = true;
-            }
-            '.' | '+' | '(' | ')' | '|' | '{' | '}' | '$' => {
-                regex.push('\\');
-                regex.push(character);
-            }
+            '.' | '+' | '(' | ')' | '$' => regex.extend(['\\', character]),
             '\\' => {
                 regex.push('\\');
                 if let Some(escaped) = rest.next() {
                     regex.push(escaped);
-                    needs_regex = true;
+                    form = None;
                 }
-            }
-            '[' | ']' => {
-                regex.push(character);
-                needs_regex = true;
             }
             other => regex.push(other),
         }
         is_first = false;
     }
     regex.push('$');
-    (form, needs_regex.then_some(regex))
-}
-
-/// The same expression in the dialect of the `regex` crate; `None` where Go refuses it.
-fn from_go(go: &str) -> Option<String> {
-    let mut rust = String::with_capacity(go.len() + 16);
-    let mut rest = go.chars().peekable();
-    while let Some(character) = rest.next() {
-        match character {
-            '\\' => rust.push_str(&escape(rest.next()?, Place::Outside)?),
-            '[' => class(&mut rest, &mut rust)?,
-            // Everything that Docker wrote itself, and literals; a lone `]` is one in both.
-            other => rust.push(other),
-        }
+    match form {
+        Some(form) => Translated::Plain(form),
+        None => Translated::Regex(regex),
     }
-    Some(rust)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Outside,
-    InClass,
-}
+/// A character of a pattern or a name; `None` is a byte that is not UTF-8.
+type Rune = Option<char>;
 
-/// What `\` and a character mean in Go, whose classes know ASCII only.
-fn escape(character: char, place: Place) -> Option<String> {
-    let text = match (character, place) {
-        ('d', Place::InClass) => "0-9",
-        ('w', Place::InClass) => "0-9A-Za-z_",
-        ('s', Place::InClass) => r"\t\n\x0C\r ",
-        ('d', _) => "[0-9]",
-        ('D', _) => "[^0-9]",
-        ('w', _) => "[0-9A-Za-z_]",
-        ('W', _) => "[^0-9A-Za-z_]",
-        ('s', _) => r"[\t\n\x0C\r ]",
-        ('S', _) => r"[^\t\n\x0C\r ]",
-        ('b', Place::Outside) => r"(?-u:\b)",
-        ('B', Place::Outside) => r"(?-u:\B)",
-        ('A', Place::Outside) => r"\A",
-        ('z', Place::Outside) => r"\z",
-        ('a', _) => r"\x07",
-        ('f', _) => r"\x0C",
-        ('n', _) => r"\n",
-        ('r', _) => r"\r",
-        ('t', _) => r"\t",
-        ('v', _) => r"\x0B",
-        (other, _) if other.is_ascii() && !other.is_ascii_alphanumeric() => {
-            return Some(literal(other));
-        }
-        _ => return None,
-    };
-    Some(text.to_owned())
-}
-
-fn literal(character: char) -> String {
-    regex::escape(character.encode_utf8(&mut [0; 4]))
-}
-
-/// A class: in Go an inner `[` is a literal, and so are `&&`, `--` and `~~`.
-fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, rust: &mut String) -> Option<()> {
-    rust.push('[');
-    if rest.next_if_eq(&'^').is_some() {
-        rust.push('^');
-    }
-    let mut is_first = true;
-    loop {
-        let character = rest.next()?;
-        if character == ']' && !is_first {
-            rust.push(']');
+/// Docker asks Go's `filepath.Match(pattern, ".")` whether brackets and escapes are closed. The
+/// answer reaches only as far as the chunks between stars go on matching; images are built from
+/// files with worse behind that, so the question is asked in the same way here.
+fn check_syntax(pattern: &[u8]) -> Option<()> {
+    let runes: Vec<Rune> = pattern
+        .utf8_chunks()
+        .flat_map(|chunk| {
+            let invalid = chunk.invalid().iter().map(|_| None);
+            chunk.valid().chars().map(Some).chain(invalid)
+        })
+        .collect();
+    let mut pattern = runes.as_slice();
+    let mut name: &[Rune] = &[Some('.')];
+    while !pattern.is_empty() {
+        let stars = pattern
+            .iter()
+            .take_while(|rune| **rune == Some('*'))
+            .count();
+        let (chunk, rest) = pattern[stars..].split_at(chunk_end(&pattern[stars..]));
+        pattern = rest;
+        if stars > 0 && chunk.is_empty() {
             return Some(());
         }
-        is_first = false;
-        if character == '[' && rest.peek() == Some(&':') {
-            posix(rest, rust)?;
-            continue;
-        }
-        let low = match character {
-            '\\' => match rest.next()? {
-                set @ ('d' | 'w' | 's' | 'D' | 'W' | 'S') => {
-                    rust.push_str(&escape(set, Place::InClass)?);
-                    continue;
-                }
-                escaped => single(escaped)?,
+        let is_last = pattern.is_empty();
+        let fits = |left: &[Rune]| left.is_empty() || !is_last;
+        match match_chunk(chunk, name)? {
+            Some(left) if fits(left) => name = left,
+            _ if stars > 0 && !name.is_empty() => match match_chunk(chunk, &[])? {
+                Some(left) => name = left,
+                None => return Some(()),
             },
-            other => other,
-        };
-        rust.push_str(&in_class(low));
-        let mut ahead = rest.clone();
-        if ahead.next() == Some('-') && ahead.peek().is_some_and(|next| *next != ']') {
-            rest.next();
-            let high = match rest.next()? {
-                '\\' => single(rest.next()?)?,
-                other => other,
-            };
-            if high < low {
-                return None;
-            }
-            rust.push('-');
-            rust.push_str(&in_class(high));
+            _ => return Some(()),
         }
-    }
-}
-
-/// A single escaped character in a class.
-fn single(character: char) -> Option<char> {
-    match character {
-        'a' => Some('\x07'),
-        'f' => Some('\x0C'),
-        'n' => Some('\n'),
-        'r' => Some('\r'),
-        't' => Some('\t'),
-        'v' => Some('\x0B'),
-        other if other.is_ascii() && !other.is_ascii_alphanumeric() => Some(other),
-        _ => None,
-    }
-}
-
-fn in_class(character: char) -> String {
-    match character {
-        '[' | ']' | '&' | '~' | '-' | '^' | '\\' => format!("\\{character}"),
-        other => other.to_string(),
-    }
-}
-
-/// `[:alpha:]`, after its first bracket; any other text there is a literal bracket.
-fn posix(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, rust: &mut String) -> Option<()> {
-    const NAMES: [&str; 14] = [
-        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-        "space", "upper", "word", "xdigit",
-    ];
-    let text: String = rest.clone().collect();
-    let Some(end) = text.find(":]").filter(|end| *end > 0) else {
-        rust.push_str("\\[");
-        return Some(());
-    };
-    let name = text[1..end].trim_start_matches('^');
-    // Go refuses a name that it does not know.
-    NAMES.contains(&name).then_some(())?;
-    rust.push('[');
-    rust.push_str(&text[..end]);
-    rust.push_str(":]");
-    rest.by_ref()
-        .take(text[..end + 2].chars().count())
-        .for_each(drop);
-    Some(())
-}
-
-/// Go's `filepath.Match` refuses a pattern whose brackets or escapes are not closed, and Docker
-/// asks it first.
-fn check_syntax(pattern: &str) -> Option<()> {
-    let mut rest = pattern;
-    while !rest.is_empty() {
-        rest = rest.trim_start_matches('*');
-        let (chunk, after) = rest.split_at(chunk_end(rest));
-        check_chunk(chunk)?;
-        rest = after;
     }
     Some(())
 }
 
 /// Where the next `*` outside of brackets stands.
-fn chunk_end(pattern: &str) -> usize {
+fn chunk_end(pattern: &[Rune]) -> usize {
     let mut in_range = false;
-    let mut bytes = pattern.bytes().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'\\' => {
-                bytes.next();
+    let mut runes = pattern.iter().enumerate();
+    while let Some((at, rune)) = runes.next() {
+        match rune {
+            Some('\\') => {
+                runes.next();
             }
-            b'[' => in_range = true,
-            b']' => in_range = false,
-            b'*' if !in_range => return at,
+            Some('[') => in_range = true,
+            Some(']') => in_range = false,
+            Some('*') if !in_range => return at,
             _ => {}
         }
     }
     pattern.len()
 }
 
-fn check_chunk(chunk: &str) -> Option<()> {
-    let mut rest = chunk.chars();
-    while let Some(character) = rest.next() {
-        match character {
-            '\\' => {
-                rest.next()?;
+/// What is left of the name if the chunk matches its beginning; `None` in place of all if the
+/// chunk is malformed, which is looked for even behind the first mismatch.
+fn match_chunk<'a>(mut chunk: &[Rune], mut name: &'a [Rune]) -> Option<Option<&'a [Rune]>> {
+    let mut is_failed = false;
+    while let Some((&first, after)) = chunk.split_first() {
+        let next = match name.split_first() {
+            Some((&next, left)) if !is_failed => {
+                name = left;
+                next
             }
-            '[' => rest = check_range(rest)?,
-            _ => {}
-        }
+            _ => {
+                is_failed = true;
+                None
+            }
+        };
+        let (is_match, after) = match first {
+            Some('[') => match_range(after, next)?,
+            Some('?') => (next != Some('/'), after),
+            Some('\\') => {
+                let (escaped, after) = after.split_first()?;
+                (*escaped == next, after)
+            }
+            other => (other == next, after),
+        };
+        is_failed |= !is_match;
+        chunk = after;
     }
-    Some(())
+    Some((!is_failed).then_some(name))
 }
 
-fn check_range(mut rest: std::str::Chars<'_>) -> Option<std::str::Chars<'_>> {
-    if rest.as_str().starts_with('^') {
-        rest.next();
+/// A range after its bracket: whether it holds the character, and what stands behind it.
+fn match_range(mut rest: &[Rune], character: Rune) -> Option<(bool, &[Rune])> {
+    let mut is_negated = false;
+    if let [Some('^'), after @ ..] = rest {
+        is_negated = true;
+        rest = after;
     }
-    let mut count = 0;
+    let mut holds = false;
+    let mut is_first = true;
     loop {
-        if count > 0 && rest.as_str().starts_with(']') {
-            rest.next();
-            return Some(rest);
+        if let ([Some(']'), after @ ..], false) = (rest, is_first) {
+            return Some((holds != is_negated, after));
         }
-        check_escape(&mut rest)?;
-        if rest.as_str().starts_with('-') {
-            rest.next();
-            check_escape(&mut rest)?;
+        let (low, mut high);
+        (low, rest) = range_character(rest)?;
+        high = low;
+        if let [Some('-'), after @ ..] = rest {
+            (high, rest) = range_character(after)?;
         }
-        count += 1;
+        holds |= character.is_some_and(|character| low <= character && character <= high);
+        is_first = false;
     }
 }
 
-/// One character of a range, which must not be its last.
-fn check_escape(rest: &mut std::str::Chars<'_>) -> Option<()> {
-    match rest.next()? {
-        '-' | ']' => return None,
-        '\\' => {
-            rest.next()?;
-        }
-        _ => {}
-    }
-    (!rest.as_str().is_empty()).then_some(())
+/// One character of a range, which must not be the last of the chunk.
+fn range_character(rest: &[Rune]) -> Option<(char, &[Rune])> {
+    let (character, after) = match rest.split_first()? {
+        (Some('-' | ']'), _) => return None,
+        (Some('\\'), after) => after.split_first()?,
+        both => both,
+    };
+    (!after.is_empty()).then_some(((*character)?, after))
 }

@@ -1,12 +1,17 @@
 //! Snapshots: what a build may read of a directory, frozen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::context::error::ContextError;
 use crate::context::ignore::IgnoreRules;
@@ -148,18 +153,86 @@ pub fn rules_for(context: &Path, spec_file: Option<&Path>) -> Result<IgnoreRules
         name.push(".dockerignore");
         PathBuf::from(name)
     });
-    for path in beside.into_iter().chain([context.join(".dockerignore")]) {
-        match std::fs::read(&path) {
-            Ok(text) => return Ok(IgnoreRules::parse(&text, &path.display().to_string())?),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
-            Err(source) => return Err(ContextError::IgnoreFile { path, source }),
-        }
+    if let Some(path) = beside
+        && let Some(text) = ignore_file(
+            rustix::fs::CWD,
+            path.as_os_str(),
+            &path,
+            ResolveFlags::empty(),
+        )?
+    {
+        return Ok(IgnoreRules::parse(&text, &path.display().to_string())?);
     }
-    Ok(IgnoreRules::none())
+    // The context itself is reported missing by the walk.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(root) = rustix::fs::open(context, flags, Mode::empty()) else {
+        return Ok(IgnoreRules::none());
+    };
+    let path = context.join(".dockerignore");
+    // It is part of the context: a link in it may lead to another file of the context only.
+    match ignore_file(
+        root.as_fd(),
+        OsStr::new(".dockerignore"),
+        &path,
+        ResolveFlags::BENEATH,
+    )? {
+        Some(text) => Ok(IgnoreRules::parse(&text, &path.display().to_string())?),
+        None => Ok(IgnoreRules::none()),
+    }
+}
+
+/// The largest ignore file that is read.
+const LARGEST_IGNORE_FILE: u64 = 1 << 20;
+
+/// The text of an ignore file that people know as `path`; `None` if it is not there.
+fn ignore_file(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    path: &Path,
+    resolve: ResolveFlags,
+) -> Result<Option<Vec<u8>>, ContextError> {
+    let no_file = |problem| ContextError::NoIgnoreFile {
+        path: path.to_owned(),
+        problem,
+    };
+    let failed = |source: io::Error| ContextError::IgnoreFile {
+        path: path.to_owned(),
+        source,
+    };
+    // A pipe must not make the build wait.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve) {
+        // Old kernels and old sandboxes do not know the call; then no link is followed at all.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let flags = match resolve.is_empty() {
+                true => flags,
+                false => flags | OFlags::NOFOLLOW,
+            };
+            rustix::fs::openat(directory, name, flags, Mode::empty())
+        }
+        result => result,
+    };
+    let file = match opened {
+        Ok(file) => std::fs::File::from(file),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(Errno::XDEV | Errno::LOOP) => {
+            return Err(no_file(
+                "it is a link that leads out of the context or nowhere",
+            ));
+        }
+        Err(error) => return Err(failed(error.into())),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(no_file("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST_IGNORE_FILE + 1)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    match text.len() as u64 > LARGEST_IGNORE_FILE {
+        true => Err(no_file("it is larger than 1 MiB")),
+        false => Ok(Some(text)),
+    }
 }
 
 /// Reads the files whose digests are not known yet, on several threads.
@@ -176,26 +249,43 @@ pub fn read_digests(
         .filter(|file| file.digest().is_none())
         .collect();
     let next = AtomicUsize::new(0);
+    // The error of the first file in the list is the one to tell. Every file before one that fails
+    // has been taken up by then, and whoever has it reads it to its end.
+    let failed = Mutex::new(None::<(usize, ContentError)>);
+    let has_failed = AtomicBool::new(false);
     let read_some = || {
         let mut buffer = vec![0; 1 << 17];
-        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            file.set_digest(read_digest(store, file, &mut buffer)?);
+        while !has_failed.load(Ordering::Relaxed) {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(place) else {
+                return;
+            };
+            match read_digest(store, file, &mut buffer) {
+                Ok(digest) => file.set_digest(digest),
+                Err(error) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    let mut first = failed
+                        .lock()
+                        .expect("no thread panics while it holds the error");
+                    if first.as_ref().is_none_or(|(before, _)| place < *before) {
+                        *first = Some((place, error));
+                    }
+                }
+            }
         }
-        Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.get().min(files.len()))
-            .map(|_| scope.spawn(read_some))
-            .collect();
-        let results = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("reading files does not panic"));
-        results
-            .collect::<Vec<Result<(), ContentError>>>()
-            .into_iter()
-            .collect::<Result<(), ContentError>>()
-    })?;
-    Ok(())
+        for _ in 0..threads.get().min(files.len()) {
+            scope.spawn(read_some);
+        }
+    });
+    match failed
+        .into_inner()
+        .expect("no thread panics while it holds the error")
+    {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 fn read_digest(

@@ -6,7 +6,7 @@
 //! name, so neither `readdir` nor the number of threads shows in it.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,15 +14,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::context::error::ContextError;
 use crate::context::ignore::{IgnoreRules, Judge};
+use crate::context::xattrs;
 use crate::store::{FileIndex, Known};
-use crate::tree::{
-    Bytes, Content, DiskFile, Entry, File, FileStat, Inode, LayerPath, Node, Xattrs,
-};
+use crate::tree::{Content, DiskFile, Entry, File, FileStat, Inode, LayerPath, Node, Xattrs};
 
 /// What of a context is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Entries that rules exclude. What is below an excluded directory is not counted.
     pub excluded: u64,
+    /// Directories among them that were not even listed, as no rule takes anything in below them.
+    pub pruned: u64,
 }
 
 /// All that a walk has found, sorted.
@@ -78,6 +79,15 @@ struct Listed {
     found: Vec<Found>,
     notes: Vec<String>,
     excluded: u64,
+    pruned: u64,
+}
+
+/// What the rules make of an entry.
+enum Judged {
+    In,
+    /// Excluded, but it may be a directory with something below it that is not.
+    Way,
+    Out,
 }
 
 /// A directory to be listed.
@@ -85,6 +95,8 @@ struct Job<'a> {
     id: usize,
     path: LayerPath,
     judge: Judge<'a>,
+    /// It is excluded itself, and listed only for what is taken in again below it.
+    is_only_a_way: bool,
 }
 
 /// The jobs that are left, and the answers so far.
@@ -111,6 +123,7 @@ impl<'a> Walk<'a> {
             id: 0,
             path: LayerPath::root(),
             judge: self.rules.judge(),
+            is_only_a_way: false,
         };
         let board = Mutex::new(Board {
             jobs: vec![first],
@@ -160,17 +173,41 @@ impl<'a> Walk<'a> {
 
     fn list(&self, root: &OwnedFd, job: &Job<'a>) -> Result<Listed, ContextError> {
         let mut listed = Listed::default();
-        let directory =
-            open_below(root, &job.path).map_err(|error| self.unreadable(&job.path, error))?;
-        let entries =
-            Dir::read_from(&directory).map_err(|error| self.unreadable(&job.path, error))?;
+        let opened = open_below(root, &job.path).and_then(|directory| {
+            let entries = Dir::read_from(&directory)?;
+            Ok((directory, entries))
+        });
+        let (directory, entries) = match opened {
+            Ok(opened) => opened,
+            // What is excluded is no error; but if a rule hoped for something in it, that is told.
+            Err(error) if job.is_only_a_way => {
+                let shown = self.on_disk(&job.path);
+                listed.notes.push(format!(
+                    "{} is excluded and cannot be read ({error}), so nothing below it was taken in again",
+                    shown.display()
+                ));
+                return Ok(listed);
+            }
+            Err(error) => return Err(self.unreadable(&job.path, error)),
+        };
+        // The error of the first name is the one to tell, whichever `readdir` gives first.
+        let mut first_error: Option<(Vec<u8>, ContextError)> = None;
         for entry in entries {
             let entry = entry.map_err(|error| self.unreadable(&job.path, error))?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
                 continue;
             }
-            self.look_at(job, &directory, name, &mut listed)?;
+            if let Err(error) = self.look_at(job, &directory, &entry, &mut listed)
+                && first_error
+                    .as_ref()
+                    .is_none_or(|(first, _)| name < first.as_slice())
+            {
+                first_error = Some((name.to_vec(), error));
+            }
+        }
+        if let Some((_, error)) = first_error {
+            return Err(error);
         }
         listed
             .found
@@ -178,14 +215,37 @@ impl<'a> Walk<'a> {
         Ok(listed)
     }
 
+    /// What the rules make of an entry, and the count of what they leave out.
+    fn judge(
+        &self,
+        job: &Job<'a>,
+        path: &LayerPath,
+        kind: FileType,
+        listed: &mut Listed,
+    ) -> Judged {
+        let verdict = job.judge.verdict(path);
+        if !verdict.is_excluded {
+            return Judged::In;
+        }
+        listed.excluded += 1;
+        // Some file systems do not say what a name stands for before it is looked at.
+        let may_be_directory = matches!(kind, FileType::Directory | FileType::Unknown);
+        if may_be_directory && self.rules.may_take_in_below(path, verdict) {
+            return Judged::Way;
+        }
+        listed.pruned += u64::from(kind == FileType::Directory);
+        Judged::Out
+    }
+
     /// Judges one entry, and looks at it if it is not left out.
     fn look_at(
         &self,
         job: &Job<'a>,
         directory: &OwnedFd,
-        name: &CStr,
+        entry: &DirEntry,
         listed: &mut Listed,
     ) -> Result<(), ContextError> {
+        let name = entry.file_name();
         let path = job.path.join(name.to_bytes());
         let path = path.map_err(|source| ContextError::Name {
             path: self
@@ -196,13 +256,11 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&path) {
             return Ok(());
         }
-        let is_excluded = job.judge.verdict(&path).is_excluded;
-        if is_excluded {
-            listed.excluded += 1;
-            if !self.rules.may_take_in_below(&path) {
-                return Ok(());
-            }
-        }
+        let is_only_a_way = match self.judge(job, &path, entry.file_type(), listed) {
+            Judged::In => false,
+            Judged::Way => true,
+            Judged::Out => return Ok(()),
+        };
         let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // It went away between being listed and being looked at, as if it had never been.
@@ -210,7 +268,7 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(self.unreadable(&path, error)),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if is_excluded && kind != FileType::Directory {
+        if is_only_a_way && kind != FileType::Directory {
             return Ok(());
         }
         if kind == FileType::Socket {
@@ -227,8 +285,7 @@ impl<'a> Walk<'a> {
         let xattrs = match known {
             Some(known) => known.xattrs,
             None if is_link => Xattrs::default(),
-            None => self
-                .xattrs(&path)
+            None => xattrs::read(directory, name, || self.on_disk(&path))
                 .map_err(|error| self.unreadable(&path, error))?,
         };
         let mode = if is_link {
@@ -244,7 +301,7 @@ impl<'a> Walk<'a> {
             path,
             entry,
             stat: seen,
-            is_only_a_way: is_excluded,
+            is_only_a_way,
             job: None,
         });
         Ok(())
@@ -272,7 +329,7 @@ impl<'a> Walk<'a> {
                 let target = target.map_err(|error| self.unreadable(path, error))?;
                 Ok(Node::Symlink(target.to_bytes().into()))
             }
-            FileType::Fifo => special("named pipe"),
+            FileType::Fifo => Ok(Node::Fifo),
             FileType::CharacterDevice | FileType::BlockDevice => special("device"),
             _ => special("thing of an unknown kind"),
         }
@@ -324,39 +381,6 @@ impl<'a> Walk<'a> {
             source: error.into(),
         }
     }
-
-    /// The attributes that belong to an image: not the labels and notes of this machine.
-    fn xattrs(&self, path: &LayerPath) -> Result<Xattrs, Errno> {
-        let path = self.on_disk(path);
-        let mut names = [0u8; 4096];
-        let length = match rustix::fs::llistxattr(&path, &mut names[..]) {
-            Ok(length) => length,
-            // A file system without attributes, or more of them than anyone sets by hand.
-            Err(Errno::NOTSUP | Errno::RANGE | Errno::NOENT) => return Ok(Xattrs::default()),
-            Err(error) => return Err(error),
-        };
-        let names = names[..length]
-            .split(|&byte| byte == 0)
-            .filter(|name| belongs_to_image(name));
-        let mut attributes: Vec<(Bytes, Bytes)> = Vec::new();
-        for name in names {
-            let mut value = vec![0u8; 65_536];
-            let text = CString::new(name).map_err(|_| Errno::INVAL)?;
-            let length = match rustix::fs::lgetxattr(&path, &text, &mut value[..]) {
-                Ok(length) => length,
-                Err(Errno::NODATA) => continue,
-                Err(error) => return Err(error),
-            };
-            value.truncate(length);
-            let value = if name == b"security.capability" {
-                portable_capability(value)
-            } else {
-                value
-            };
-            attributes.push((name.into(), value.into()));
-        }
-        Ok(attributes.into_iter().collect())
-    }
 }
 
 impl<'a> Board<'a> {
@@ -379,6 +403,7 @@ impl<'a> Board<'a> {
                     id: self.next_id,
                     path: found.path.clone(),
                     judge: job.judge.enter(&found.path),
+                    is_only_a_way: found.is_only_a_way,
                 });
                 self.next_id += 1;
             }
@@ -406,6 +431,7 @@ fn gather(mut listed: Vec<Option<Listed>>) -> Walked {
             .unwrap_or_default();
         walked.notes.extend(listed.notes);
         walked.counts.excluded += listed.excluded;
+        walked.counts.pruned += listed.pruned;
         listed.found.into_iter()
     };
     // Directories that are only a way, waiting for something below them.
@@ -448,11 +474,20 @@ fn open_below(root: &OwnedFd, path: &LayerPath) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match rustix::fs::openat2(root.as_fd(), name, flags, Mode::empty(), resolve) {
         // Old kernels and old sandboxes do not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            rustix::fs::openat(root.as_fd(), name, flags, Mode::empty())
-        }
+        Err(Errno::NOSYS | Errno::PERM) => open_name_by_name(root, path),
         result => result,
     }
+}
+
+/// The same without the call: every directory on the way is opened by its name in the one before,
+/// and none of them may be a link.
+fn open_name_by_name(root: &OwnedFd, path: &LayerPath) -> Result<OwnedFd, Errno> {
+    let common = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut directory = rustix::fs::openat(root, c".", OFlags::PATH | common, Mode::empty())?;
+    for name in path.components() {
+        directory = rustix::fs::openat(&directory, name, OFlags::PATH | common, Mode::empty())?;
+    }
+    rustix::fs::openat(&directory, c".", OFlags::RDONLY | common, Mode::empty())
 }
 
 fn file_stat(stat: &Stat) -> FileStat {
@@ -466,23 +501,6 @@ fn file_stat(stat: &Stat) -> FileStat {
         mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
         ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
     }
-}
-
-fn belongs_to_image(name: &[u8]) -> bool {
-    const OF_TOOLS: [&[u8]; 3] = [b"user.overlay.", b"user.containers.", b"user.boxwright."];
-    name == b"security.capability"
-        || (name.starts_with(b"user.") && !OF_TOOLS.iter().any(|prefix| name.starts_with(prefix)))
-}
-
-/// A capability that was set in a user namespace names the namespace's root (version 3); in an
-/// image it must not (version 2). `linux/capability.h`.
-fn portable_capability(mut value: Vec<u8>) -> Vec<u8> {
-    const VERSION_3: u8 = 3;
-    if value.len() == 24 && value[3] == VERSION_3 {
-        value.truncate(20);
-        value[3] = 2;
-    }
-    value
 }
 
 #[cfg(test)]

@@ -355,6 +355,8 @@ impl Header {
             b'0' | b'7' | 0 if name.ends_with(b"/") => Ok(TarKind::Directory),
             b'0' | b'7' | 0 => Ok(TarKind::File),
             b'1' => Ok(TarKind::HardLink(link())),
+            // No file system holds one, and what we would copy from it no runtime could unpack.
+            b'2' if link().is_empty() => Err("it is a symlink to nothing".to_owned()),
             b'2' => Ok(TarKind::Symlink(link())),
             b'3' => Ok(devices().map(|(major, minor)| TarKind::CharDevice(major, minor))?),
             b'4' => Ok(devices().map(|(major, minor)| TarKind::BlockDevice(major, minor))?),

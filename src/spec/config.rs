@@ -52,7 +52,8 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 pub enum UserAs {
-    /// As `uid:gid`, which runtimes can check without reading the image.
+    /// As `uid`, or `uid:gid` where the spec names a group: runtimes can tell that it is not root
+    /// without reading the image.
     #[default]
     Numeric,
     /// As written in the spec.

@@ -25,8 +25,9 @@ pub enum Identity {
     Name(AccountName),
 }
 
-/// `user[:group]`. Without a group, a named user brings its primary group and a number brings
-/// group 0, as in a Dockerfile.
+/// `user[:group]`. Without a group, a named user brings its primary group. A number alone brings the
+/// group of the same number to files, as `COPY --chown` does, and to a process the group that the
+/// image has for it, or 0, as `USER` does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// The user.

@@ -121,6 +121,7 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn one(&mut self, matched: &Found, place: &Place, span: Span) -> Result<(), StepError> {
         // A link that is named as a source is followed, inside the source.
+        self.stay_inside(&matched.real, span)?;
         let real = self
             .source
             .resolve(&LayerPath::root(), matched.real.as_bytes(), Follow::Last);
@@ -209,6 +210,7 @@ impl Copier<'_> {
         span: Span,
     ) -> Result<(), StepError> {
         const REMEDY: &str = "exclude the link, or leave `follow` out to copy it as it is";
+        self.stay_inside(link, span)?;
         let real = self
             .source
             .resolve(&LayerPath::root(), link.as_bytes(), Follow::Last)
@@ -233,6 +235,33 @@ impl Copier<'_> {
         self.place(&real, to.clone(), entry, span)?;
         self.contents(&real, &to, below, span)?;
         self.links.pop();
+        Ok(())
+    }
+
+    /// In a context a link that is followed must not lead out: what it would find on the machine
+    /// is not what it finds below the context. In an image there is nothing outside of the root.
+    fn stay_inside(&self, link: &LayerPath, span: Span) -> Result<(), StepError> {
+        let mut path = link.clone();
+        for _ in 0..MOST_NESTED_LINKS {
+            let Some(Node::Symlink(target)) = self.source.entry(&path).map(|entry| &entry.node)
+            else {
+                break;
+            };
+            let climbs = target
+                .split(|&byte| byte == b'/')
+                .filter(|name| *name == b"..")
+                .count();
+            let is_out = target.starts_with(b"/") || climbs > path.ancestors().skip(1).count();
+            if is_out && self.dress.kind == SourceKind::Context {
+                let shown = String::from_utf8_lossy(target);
+                let message = format!("{link} leads out of the context, to {shown:?}");
+                return Err(StepError::new(span, message)
+                    .help("copy what it should point at, or exclude the link"));
+            }
+            let directory = path.parent().unwrap_or_default();
+            let next = self.source.resolve(&directory, target, Follow::Parents);
+            path = next.map_err(complain(span))?.path;
+        }
         Ok(())
     }
 

@@ -107,10 +107,11 @@ impl<'a> Edit<'a> {
 
     /// Makes a directory unless one stands there, and brings it into the changeset either way.
     pub(crate) fn directory(&mut self, path: &LayerPath, span: Span) -> Result<(), StepError> {
-        self.parents(path, span)?;
+        // What is in the changeset has brought its own parents.
         if path.is_root() || self.changes.entry(path).is_some_and(Entry::is_directory) {
             return Ok(());
         }
+        self.parents(path, span)?;
         let entry = match self.entry(path) {
             Some(entry) if entry.is_directory() => entry.clone(),
             Some(_) => {

@@ -113,18 +113,12 @@ pub(crate) fn find(tree: &Tree, pattern: &[u8]) -> Vec<Found> {
         real: LayerPath::root(),
     }];
     let mut follow = Follow::Last;
-    for name in pattern
-        .split(|&byte| byte == b'/')
-        .filter(|name| !matches!(*name, b"" | b"."))
-    {
-        found = match name {
-            b".." => found.iter().map(Found::parent).collect(),
-            _ => found
-                .iter()
-                .filter_map(|found| found.entered(tree, follow))
-                .flat_map(|directory| directory.children(tree, name))
-                .collect(),
-        };
+    for name in names(pattern) {
+        found = found
+            .iter()
+            .filter_map(|found| found.entered(tree, follow))
+            .flat_map(|directory| directory.children(tree, name))
+            .collect();
         found.sort_by(|one, two| one.named.cmp(&two.named));
         found.dedup();
         if is_pattern(name) {
@@ -134,15 +128,23 @@ pub(crate) fn find(tree: &Tree, pattern: &[u8]) -> Vec<Found> {
     found
 }
 
-impl Found {
-    fn parent(&self) -> Found {
-        let up = |path: &LayerPath| path.parent().unwrap_or_default();
-        Found {
-            named: up(&self.named),
-            real: up(&self.real),
+/// The names of a pattern. `..` takes back the name before it, as it is written: whether that name
+/// exists or is a link makes no difference, as with BuildKit.
+fn names(pattern: &[u8]) -> Vec<&[u8]> {
+    let mut names = Vec::new();
+    for name in pattern.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                names.pop();
+            }
+            _ => names.push(name),
         }
     }
+    names
+}
 
+impl Found {
     /// The directory that this path is, or leads to.
     fn entered(&self, tree: &Tree, follow: Follow) -> Option<Found> {
         let real = tree.resolve(&LayerPath::root(), self.real.as_bytes(), follow);
@@ -260,6 +262,8 @@ mod tests {
         assert_eq!(found("**/a.ts"), ["/d/a.ts /d/a.ts", "/d/e/a.ts /d/e/a.ts"]);
         assert_eq!(found("."), ["/ /"]);
         assert_eq!(found("d/e/../b.ts"), ["/d/b.ts /d/b.ts"]);
+        assert_eq!(found("none/../d/b.ts"), ["/d/b.ts /d/b.ts"]);
+        assert_eq!(found("l/e/../../d/b.ts"), ["/d/b.ts /d/b.ts"]);
         assert_eq!(found("d/nothing"), [] as [&str; 0]);
     }
 

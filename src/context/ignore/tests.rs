@@ -1,8 +1,10 @@
 //! Docker's matcher as the judge: its own verdicts, and the quirks that people meet.
 
 use super::*;
+use crate::context::pattern::wildcards_match;
 use proptest::prelude::*;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 fn path(text: &str) -> LayerPath {
     LayerPath::parse(text.as_bytes()).unwrap()
@@ -17,10 +19,12 @@ fn is_excluded(rules: &str, text: &str) -> bool {
 
 #[test]
 fn all_verdicts_of_dockers_own_matcher() {
-    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let Ok(vectors) = std::fs::read_to_string(here.join("../shared/vectors/dockerignore.jsonl"))
-    else {
-        eprintln!("skipped: ../shared/vectors/dockerignore.jsonl is not here");
+    let folder = std::env::var_os("BOXWRIGHT_VECTORS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"),
+        PathBuf::from,
+    );
+    let Ok(vectors) = std::fs::read_to_string(folder.join("dockerignore.jsonl")) else {
+        eprintln!("skipped: no dockerignore.jsonl in ../shared/vectors or $BOXWRIGHT_VECTORS");
         return;
     };
     let mut wrong = Vec::new();
@@ -111,9 +115,88 @@ fn quirks() {
     }
 }
 
+/// Quirks that the vectors do not hold; each verdict is one of Docker's own matcher, asked with
+/// the same bytes.
+#[test]
+fn deeper_quirks() {
+    let cases: [(&[u8], &[u8], bool); 35] = [
+        // The reader trims and cleans, and then the matcher does.
+        (b"/ foo", b"foo", true),
+        (b"/!foo", b"foo", false),
+        (b"*\n/!foo", b"foo", false),
+        (b"*\na/../!foo", b"foo", false),
+        (b"! foo\n*", b"foo", true),
+        (b"*\n/ !foo", b"foo", false),
+        (b"\xc2\xa0foo\xc2\x85", b"foo", true),
+        // `{`, `|` and `}` are never escaped, but only expressions notice.
+        (b"a|b", b"a|b", true),
+        (b"a|b", b"b", false),
+        (b"*.js|*.ts", b"x.ts", true),
+        (b"*.js|*.ts", b"x.json", true),
+        (b"?a{2}", b"xaa", true),
+        (b"?a{2}", b"xa{2}", false),
+        (b"?a{2", b"xa{2", true),
+        (b"?{a,b}", b"x{a,b}", true),
+        // Escapes are Go's.
+        (b"\\x41", b"A", true),
+        (b"\\x{e9}", b"\xc3\xa9", true),
+        (b"\\0101", b"\x081", true),
+        (b"\\101", b"A", true),
+        (b"\\Qa.b", b"a.b", false),
+        (b"\\Qa.b", b"a\\.b", false),
+        (b"\\Qa-b\\E?", b"a-bc", true),
+        (b"?\\bx", b"-x", true),
+        (b"?\\B\xc3\xa9", b"-\xc3\xa9", true),
+        (b"[[:^digit:]]", b"a", true),
+        (b"[[:]", b"[", true),
+        (b"[[:]", b":", true),
+        // Docker translates inside of brackets, too.
+        (b"[*]", b"b]", false),
+        (b"[.]", b"\\", false),
+        (b"[a&&b]", b"&", true),
+        // Bytes that are no text are U+FFFD to an expression, and themselves without one.
+        (b"caf\xe9", b"caf\xe9", true),
+        (b"caf\xe9", b"caf\xff", false),
+        (b"caf?\xe9", b"cafe\xff", true),
+        (b"\xe9**", b"\xe9x", true),
+        // Go looks for open brackets only as far as "." goes on matching the pattern.
+        (b"**/*.[ch-]", b"a/x.-", true),
+    ];
+    for (rules, name, expected) in cases {
+        let verdict = IgnoreRules::parse(rules, ".dockerignore")
+            .unwrap()
+            .verdict(&LayerPath::parse(name).unwrap());
+        let shown = (rules.escape_ascii(), name.escape_ascii());
+        assert_eq!(verdict.is_excluded, expected, "{} {}", shown.0, shown.1);
+    }
+}
+
 #[test]
 fn what_docker_refuses_is_an_error_with_a_place() {
-    for line in ["!", "! ", "[", "a[b", "x\\", "[z-a]", "[a-", "[]a]"] {
+    let lines = [
+        "!",
+        "! ",
+        "!/",
+        "[",
+        "a[b",
+        "x\\",
+        "foo\\ ",
+        "[z-a]",
+        "[a-",
+        "[]a]",
+        "?\\8",
+        "?\\Z",
+        "?\\C",
+        "?\\y",
+        "[[:what:]]",
+        "*{2}",
+        "x?{2}{3}",
+        "?|{2}",
+        "?x{1001}",
+        "?x{3,2}",
+        "\\pL",
+    ];
+    for line in lines {
         let error =
             IgnoreRules::parse(format!("ok\n\n{line}\n").as_bytes(), ".dockerignore").unwrap_err();
         assert_eq!(
@@ -142,6 +225,39 @@ fn names_that_are_not_text_are_judged() {
 }
 
 #[test]
+fn excluded_directories_are_walked_only_where_a_later_rule_reaches() {
+    let cases: [(&str, &str, bool); 17] = [
+        ("*\n!a/b", "a", true),
+        ("*\n!a/b", "a/b", false),
+        ("*\n!a/b", "b", false),
+        ("*\n!ab", "a", false),
+        ("!a/b\n*", "a", false),
+        ("*\n!*.md", "a", false),
+        ("*\n!*/*.md", "a", true),
+        ("*\n!*/*.md", "a/b", false),
+        ("*\n!src/*/doc/?", "src", true),
+        ("*\n!src/*/doc/?", "src/x/doc", true),
+        ("*\n!src/*/doc/?", "src/x/test", false),
+        ("*\n!src/*/doc/?", "lib/x", false),
+        ("*\n!src/**/*.md", "lib", false),
+        ("*\n!src/**/*.md", "src/deep/er", true),
+        ("*\n!**/*.md", "a/b/c", true),
+        ("*\n!a**", "abc", true),
+        ("*\n!a**", "b", false),
+    ];
+    for (rules, directory, expected) in cases {
+        let parsed = IgnoreRules::parse(rules.as_bytes(), ".dockerignore").unwrap();
+        // As if the star had decided; some of these rules take the directory itself in.
+        let verdict = Verdict {
+            is_excluded: true,
+            rule: rules.split('\n').position(|rule| rule == "*"),
+        };
+        let found = parsed.may_take_in_below(&path(directory), verdict);
+        assert_eq!(found, expected, "{rules:?} {directory}");
+    }
+}
+
+#[test]
 fn the_deciding_rule_is_known() {
     let rules = IgnoreRules::parse(b"# comment\n*.md\n!README.md\n", ".dockerignore").unwrap();
     let decided = |text: &str| {
@@ -165,7 +281,11 @@ fn texts() -> impl Strategy<Value = String> {
         Just("/"),
         Just("a/b"),
         Just("[ab]"),
-        Just(".c")
+        Just(".c"),
+        Just("\\a"),
+        Just("|"),
+        Just("{0}"),
+        Just("^")
     ];
     let pattern = (any::<bool>(), proptest::collection::vec(word, 1..5));
     let line = pattern
@@ -201,14 +321,22 @@ proptest! {
                 continue;
             }
             for ancestor in path.ancestors().filter(|ancestor| !ancestor.is_root()) {
-                let walked = !rules.verdict(&ancestor).is_excluded || rules.may_take_in_below(&ancestor);
+                let verdict = rules.verdict(&ancestor);
+                let walked = !verdict.is_excluded || rules.may_take_in_below(&ancestor, verdict);
                 prop_assert!(walked, "{text:?} prunes {ancestor} above {path}");
             }
         }
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "[ab*?!\\[\\]^\\\\/.\\-:#\u{e9} \n]{0,24}", name in "[ab/\u{e9}]{1,6}") {
+    fn wildcards_match_as_their_expression(pattern in "[ab*?\u{e9}]{0,6}", name in "[ab\u{e9}]{0,8}") {
+        let regex = pattern.replace('*', ".*").replace('?', ".");
+        let regex = regex::Regex::new(&format!("^{regex}$")).unwrap();
+        prop_assert_eq!(wildcards_match(&pattern, &name), regex.is_match(&name));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "[ab*?!\\[\\]^\\\\/.\\-:#{}|(xQEpd0-9\u{e9} \n]{0,24}", name in "[ab/\u{e9}]{1,6}") {
         if let (Ok(rules), Ok(path)) = (IgnoreRules::parse(text.as_bytes(), "f"), LayerPath::parse(name.as_bytes())) {
             let _ = rules.verdict(&path);
         }

@@ -140,3 +140,92 @@ fn a_file_that_changes_before_it_is_read_is_an_error() {
         .to_string();
     assert!(error.contains("changed while the build ran"), "{error}");
 }
+
+#[test]
+fn an_ignore_file_is_a_small_file_of_the_context() {
+    let scratch = tempfile::tempdir().unwrap();
+    let context = scratch.path().join("context");
+    let file = context.join(".dockerignore");
+    let beside = scratch.path().join("secret");
+    fs::write(&beside, "a").unwrap();
+    type Make = fn(&Path);
+    let bad: [(&str, Make, &str); 6] = [
+        (
+            "a link out",
+            |file| symlink("../secret", file).unwrap(),
+            "leads out",
+        ),
+        (
+            "an absolute link",
+            |file| symlink("/dev/zero", file).unwrap(),
+            "leads out",
+        ),
+        (
+            "a link to itself",
+            |file| symlink(".dockerignore", file).unwrap(),
+            "leads out",
+        ),
+        (
+            "a directory",
+            |file| fs::create_dir(file).unwrap(),
+            "not a regular file",
+        ),
+        (
+            "a pipe",
+            |file| {
+                let fifo = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, file, fifo, Mode::RUSR, 0).unwrap();
+            },
+            "not a regular file",
+        ),
+        (
+            "a huge file",
+            |file| fs::File::create(file).unwrap().set_len(1 << 40).unwrap(),
+            "larger than 1 MiB",
+        ),
+    ];
+    for (what, make, expected) in bad {
+        fs::create_dir(&context).unwrap();
+        make(&file);
+        let error = rules_for(&context, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{what}: {error}");
+        fs::remove_dir_all(&context).unwrap();
+    }
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("rules"), "a").unwrap();
+    symlink("rules", &file).unwrap();
+    assert!(
+        rules_for(&context, None)
+            .unwrap()
+            .verdict(&path("a"))
+            .is_excluded
+    );
+    assert!(
+        rules_for(&scratch.path().join("absent"), None)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn of_several_bad_files_the_first_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&scratch.path().join("store")).unwrap();
+    let root = scratch.path().join("context");
+    fs::create_dir(&root).unwrap();
+    for number in 100..200 {
+        fs::write(root.join(number.to_string()), "x").unwrap();
+    }
+    for _ in 0..10 {
+        let taken = snapshot(&root, &Wanted::All, FileIndex::default());
+        for number in [120, 121, 122, 150] {
+            fs::remove_file(root.join(number.to_string())).unwrap();
+        }
+        let threads = NonZeroUsize::new(8).unwrap();
+        let error = read_digests(&store, &files_of(&taken), threads).unwrap_err();
+        assert!(error.to_string().contains("/120:"), "{error}");
+        for number in [120, 121, 122, 150] {
+            fs::write(root.join(number.to_string()), "x").unwrap();
+        }
+    }
+}

@@ -439,7 +439,7 @@ fn what_cannot_be_is_an_error_with_a_remedy() {
             "symbolic link to /nowhere, which does not exist",
             "exclude",
         ),
-        ("{copy: out, to: /x}", "which does not exist", "exclude"),
+        ("{copy: out, to: /x}", "leads out of the context", "exclude"),
         (
             "{copy: README.md, to: /etc/conf/x}",
             "/etc/conf is not a directory",

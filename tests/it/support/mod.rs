@@ -14,6 +14,7 @@ pub(crate) mod nasty;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod raw_tar;
+pub(crate) mod rich;
 pub(crate) mod sandbox;
 pub(crate) mod source;
 pub(crate) mod tree_text;

@@ -18,6 +18,11 @@ pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// The most memory that the program itself held, in KiB, as seen every two milliseconds; a
+    /// program of its own that it starts is not counted.
+    pub(crate) peak_kib: u64,
+    /// The processor time of the program itself, which a busy machine does not stretch.
+    pub(crate) cpu: Duration,
 }
 
 impl fmt::Debug for Ran {
@@ -66,7 +71,10 @@ pub(crate) fn run(command: &mut Command) -> Ran {
         .spawn()
         .unwrap_or_else(|cause| panic!("failed to start {text}: {cause}"));
     let start = Instant::now();
+    let (mut peak_kib, mut cpu) = (0, Duration::ZERO);
     let status = loop {
+        peak_kib = peak_kib.max(peak_of(child.id()));
+        cpu = cpu.max(cpu_of(child.id()));
         if let Some(status) = child.try_wait().expect("wait for a child") {
             break status;
         }
@@ -84,7 +92,28 @@ pub(crate) fn run(command: &mut Command) -> Ran {
         code: status.code().unwrap_or(128 + killed),
         stdout: read_all(&mut out),
         stderr: read_all(&mut err),
+        peak_kib,
+        cpu,
     }
+}
+
+/// The processor time of all threads of a running process, in user and in kernel mode.
+fn cpu_of(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The second field is the name in parentheses, which may hold anything; user time is the 14th.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    // Linux counts in hundredths of a second towards programs, on every machine.
+    Duration::from_millis(ticks * 10)
+}
+
+/// The high-water mark of a running process's memory, in KiB; 0 if it has ended.
+fn peak_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0)
 }
 
 fn scratch_file() -> File {
