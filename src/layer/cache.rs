@@ -67,9 +67,11 @@ pub fn provide(
         ..*options
     };
     let (layer, table, reuse) = write(changes, store, &options)?;
-    store.put_record(&key::frame_table(&layer.digest), &table.encode())?;
-    store.put_record(&slot, layer.digest.raw())?;
-    store.put_record(&key, &encode(&layer))?;
+    let blobs = [layer.digest];
+    let frames = key::frame_table(&layer.digest);
+    store.put_record_with_blobs(&frames, &table.encode(), &blobs)?;
+    store.put_record_with_blobs(&slot, layer.digest.raw(), &blobs)?;
+    store.put_record_with_blobs(&key, &encode(&layer), &blobs)?;
     Ok(Provided {
         layer,
         written: Some(reuse),

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use crate::oci::{Digest, Hasher, Index, MediaType, OciLayout, json};
 use crate::store::error::StoreError;
+use crate::store::gc::ExclusiveStore;
 use crate::store::lock::Lock;
 
 /// A store that is open: shared with other builds until it is dropped.
@@ -40,8 +41,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Busy`] while a build uses it, and those of [`Store::open`].
-    pub fn open_exclusive(root: &Path) -> Result<Store, StoreError> {
-        Store::open_locked(root, Lock::exclusive)
+    pub fn open_exclusive(root: &Path) -> Result<ExclusiveStore, StoreError> {
+        Store::open_locked(root, Lock::exclusive).map(ExclusiveStore::new)
     }
 
     fn open_locked(
@@ -135,7 +136,7 @@ impl Store {
     /// The file system failing.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        if !self.contains_blob(&digest)? {
+        if !self.contains_whole(&digest, Some(bytes.len() as u64))? {
             self.write_whole(&self.blob_path(&digest), |file| file.write_all(bytes))?;
         }
         Ok(digest)
@@ -152,7 +153,7 @@ impl Store {
         size: Option<u64>,
         mut source: impl Read,
     ) -> Result<(), StoreError> {
-        if self.contains_blob(digest)? {
+        if self.contains_whole(digest, size)? {
             return Ok(());
         }
         let mut writer = self.create_blob()?;
@@ -201,8 +202,32 @@ impl Store {
         writer.finish_as(found, found_size)
     }
 
-    /// Writes a file under a temporary name and gives it its own when it is complete.
-    pub(crate) fn write_whole(
+    /// Whether the blob is there and has the length that it must have. One of another length is
+    /// damaged, and whoever asks this is about to write it anew.
+    fn contains_whole(&self, digest: &Digest, size: Option<u64>) -> Result<bool, StoreError> {
+        let path = self.blob_path(digest);
+        let Some(file) = self.open_blob(digest)? else {
+            return Ok(false);
+        };
+        let found = file.metadata().map_err(StoreError::io("read", &path))?;
+        Ok(size.is_none_or(|size| size == found.len()))
+    }
+
+    /// Writes a file under a temporary name, hands it to the disk, and gives it its own name.
+    fn write_whole(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let mut file = self.temporary()?;
+        write(file.as_file_mut()).map_err(StoreError::io("write", path))?;
+        sync(&file, path)?;
+        name(file, path)
+    }
+
+    /// As [`Store::write_whole`] for a file that ends with a checksum, so that it need not wait
+    /// for the disk.
+    pub(crate) fn write_checked(
         &self,
         path: &Path,
         write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -246,11 +271,15 @@ impl Store {
     }
 }
 
-/// Hands the bytes to the disk, then gives the file its name.
-fn name(file: NamedTempFile, path: &Path) -> Result<(), StoreError> {
+/// Waits until the bytes are on the disk: a name must never get there before them.
+fn sync(file: &NamedTempFile, path: &Path) -> Result<(), StoreError> {
     file.as_file()
         .sync_data()
-        .map_err(StoreError::io("write", path))?;
+        .map_err(StoreError::io("write", path))
+}
+
+/// Gives the file its name.
+fn name(file: NamedTempFile, path: &Path) -> Result<(), StoreError> {
     // Temporary files are private; a store may be shared, and what is in it is no secret.
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file()
@@ -270,7 +299,7 @@ pub struct BlobWriter {
 
 impl BlobWriter {
     /// Gives the blob its name. The caller has hashed every byte that it wrote and answers for the
-    /// digest; the size is checked.
+    /// digest; the size is checked. A blob that is there already stays as it is.
     ///
     /// # Errors
     /// [`StoreError::WrongSize`], or the file system failing.
@@ -289,6 +318,10 @@ impl BlobWriter {
                 found: written,
             });
         }
+        if self.store.contains_whole(&digest, Some(size))? {
+            return Ok(());
+        }
+        sync(&self.file, &path)?;
         name(self.file, &path)
     }
 }
@@ -408,5 +441,43 @@ mod tests {
             bytes
         );
         assert_eq!(temporary_files(&store), 0);
+    }
+
+    #[test]
+    fn a_blob_that_is_there_is_not_written_again() {
+        let (_folder, store) = scratch();
+        let digest = store.put_blob(b"bytes").unwrap();
+        let inode = || {
+            std::os::unix::fs::MetadataExt::ino(&fs::metadata(store.blob_path(&digest)).unwrap())
+        };
+        let first = inode();
+        let mut writer = store.create_blob().unwrap();
+        writer.write_all(b"bytes").unwrap();
+        writer.finish_as(digest, 5).unwrap();
+        store.put_blob(b"bytes").unwrap();
+        store.import_blob(&digest, Some(5), &b"bytes"[..]).unwrap();
+        assert_eq!(inode(), first);
+        assert_eq!(temporary_files(&store), 0);
+    }
+
+    #[test]
+    fn a_blob_that_was_cut_is_written_again() {
+        type Put = fn(&Store, Digest);
+        let puts: [Put; 3] = [
+            |store, _| assert!(store.put_blob(b"bytes").is_ok()),
+            |store, digest| store.import_blob(&digest, Some(5), &b"bytes"[..]).unwrap(),
+            |store, digest| {
+                let mut writer = store.create_blob().unwrap();
+                writer.write_all(b"bytes").unwrap();
+                writer.finish_as(digest, 5).unwrap();
+            },
+        ];
+        let (_folder, store) = scratch();
+        let digest = store.put_blob(b"bytes").unwrap();
+        for put in puts {
+            fs::write(store.blob_path(&digest), "byt").unwrap();
+            put(&store, digest);
+            assert_eq!(fs::read(store.blob_path(&digest)).unwrap(), b"bytes");
+        }
     }
 }

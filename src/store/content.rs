@@ -3,7 +3,7 @@
 //! A file of a context may change while a build runs. What the walk saw is compared with the file
 //! when it is opened and again after it was read, so that bytes of two versions never mix.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use crate::oci::Digest;
 use crate::store::blobs::Store;
 use crate::store::error::StoreError;
-use crate::tree::{Content, DiskFile, FileStat, Inline};
+use crate::tree::{BlobRange, Content, DiskFile, FileStat, Inline};
 
 /// Why a content could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,14 @@ pub enum ContentError {
     /// The uncompressed layer that holds the content is not in the store.
     #[error("read from the layer {0}: its uncompressed form is not in the store")]
     NotUnpacked(Digest),
+    /// More was asked for than the content has.
+    #[error("read up to byte {end} of a content of {size} bytes")]
+    PastEnd {
+        /// Where the part that was asked for ends.
+        end: u64,
+        /// The content's length.
+        size: u64,
+    },
     /// The content is longer than the caller is willing to hold in memory.
     #[error("read it whole: it has {size} bytes, and at most {limit} are expected here")]
     TooLong {
@@ -67,13 +75,14 @@ impl Store {
     ///
     /// # Errors
     /// A file that cannot be opened or is not the one that was walked, a layer that is not there.
+    /// A layer that ends before the content does is damaged: it is taken away, and so not there.
     pub fn open_content(&self, content: &Content) -> Result<ContentFile, ContentError> {
         let source = match content {
             Content::Inline(inline) => Source::Inline(Arc::clone(inline)),
             Content::Disk(disk) => Source::Disk(open_disk(disk)?, Arc::clone(disk)),
             Content::Blob(range) => {
                 let file = self
-                    .open_blob(&range.blob)?
+                    .open_range(range)?
                     .ok_or(ContentError::NotUnpacked(range.blob))?;
                 Source::Blob(file, self.blob_path(&range.blob), range.offset)
             }
@@ -82,6 +91,22 @@ impl Store {
             source,
             size: content.size(),
         })
+    }
+
+    /// The layer that holds the range, if it is there and holds all of it.
+    fn open_range(&self, range: &BlobRange) -> Result<Option<File>, StoreError> {
+        let path = self.blob_path(&range.blob);
+        let Some(file) = self.open_blob(&range.blob)? else {
+            return Ok(None);
+        };
+        let found = file.metadata().map_err(StoreError::io("read", &path))?;
+        let end = range.offset.checked_add(range.size);
+        if end.is_some_and(|end| end <= found.len()) {
+            return Ok(Some(file));
+        }
+        // Someone else may have taken it away already.
+        let _ = fs::remove_file(&path);
+        Ok(None)
     }
 
     /// Reads a small content whole.
@@ -109,16 +134,20 @@ impl ContentFile {
     /// Fills `part` with the bytes from `offset` on, and checks that the file is still what it was.
     ///
     /// # Errors
-    /// Fewer bytes than asked for, a file that changed, or the file system failing.
+    /// [`ContentError::PastEnd`] for more than there is: what lies behind a content in its layer is
+    /// never given out. A file that changed, or the file system failing.
     pub fn read_exact_at(&self, part: &mut [u8], offset: u64) -> Result<(), ContentError> {
+        let end = offset.saturating_add(part.len() as u64);
+        if end > self.size {
+            return Err(ContentError::PastEnd {
+                end,
+                size: self.size,
+            });
+        }
         match &self.source {
             Source::Inline(inline) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let bytes = inline
-                    .bytes()
-                    .get(start..)
-                    .and_then(|rest| rest.get(..part.len()));
-                part.copy_from_slice(bytes.expect("a caller asks for no more than there is"));
+                part.copy_from_slice(&inline.bytes()[start..start + part.len()]);
                 Ok(())
             }
             Source::Disk(file, disk) => match file.read_exact_at(part, offset) {
@@ -189,8 +218,7 @@ fn check(file: &File, disk: &DiskFile) -> Result<(), ContentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{BlobRange, Entry};
-    use std::fs;
+    use crate::tree::Entry;
 
     fn walked(path: &std::path::Path) -> Content {
         let metadata = fs::symlink_metadata(path).unwrap();
@@ -237,6 +265,13 @@ mod tests {
                 .read_exact_at(&mut part, 5)
                 .unwrap();
             assert_eq!(&part, b"text");
+            let open = store.open_content(&content).unwrap();
+            for offset in [6, 9, 10, u64::MAX] {
+                assert!(matches!(
+                    open.read_exact_at(&mut part, offset),
+                    Err(ContentError::PastEnd { size: 9, .. })
+                ));
+            }
             assert!(matches!(
                 store.read_content(&content, 8),
                 Err(ContentError::TooLong { .. })
@@ -250,6 +285,30 @@ mod tests {
             store.open_content(&Content::Blob(absent)),
             Err(ContentError::NotUnpacked(_))
         ));
+    }
+
+    #[test]
+    fn a_layer_that_was_cut_counts_as_absent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(scratch.path()).unwrap();
+        let blob = store.put_blob(b"uncompressed layer").unwrap();
+        let range = BlobRange {
+            blob,
+            offset: 8,
+            size: 10,
+            digest: Digest::of(b"ssed layer"),
+        };
+        let content = Content::Blob(range);
+        assert_eq!(store.read_content(&content, 10).unwrap(), b"ssed layer");
+        fs::write(store.blob_path(&blob), "uncompressed lay").unwrap();
+        for _ in 0..2 {
+            assert!(matches!(
+                store.open_content(&content),
+                Err(ContentError::NotUnpacked(found)) if found == blob
+            ));
+        }
+        store.put_blob(b"uncompressed layer").unwrap();
+        assert_eq!(store.read_content(&content, 10).unwrap(), b"ssed layer");
     }
 
     #[test]

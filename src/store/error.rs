@@ -20,6 +20,17 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The disk is full, or the user's share of it.
+    #[error("{action} {}: no space is left; make room with `boxwright cache gc --max-size 5GB`", path.display())]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// As the file system said it.
+        #[source]
+        source: io::Error,
+    },
     /// A newer Boxwright made the store.
     #[error("open the store {}: it was made by a newer boxwright; use that one, or another --store", .0.display())]
     Newer(PathBuf),
@@ -59,16 +70,22 @@ impl StoreError {
     /// For `map_err`: the file system said no.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
-        move |source| StoreError::Io {
-            action,
-            path,
-            source,
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full {
+                action,
+                path,
+                source,
+            },
+            _ => StoreError::Io {
+                action,
+                path,
+                source,
+            },
         }
     }
 
     /// Whether the disk is full, which has a remedy of its own.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, StoreError::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        matches!(self, StoreError::Full { .. })
     }
 }

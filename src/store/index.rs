@@ -169,7 +169,7 @@ impl IndexBuilder {
         let checksum = crc(&self.bytes);
         self.bytes.extend_from_slice(&checksum.to_le_bytes());
         let path = store.root().join("index").join(context.hex());
-        store.write_whole(&path, |file| file.write_all(&self.bytes))
+        store.write_checked(&path, |file| file.write_all(&self.bytes))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who may use the store: builds share it, cleaning wants it alone.
 //!
 //! The lock is `flock` on one file. It ends with the process however that ends, so nothing stale
-//! is ever left behind.
+//! is ever left behind. A build that finds no one else sweeps what killed ones left, before it
+//! shares the store.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::store::error::StoreError;
+use crate::store::gc::sweep_temporary;
 
 /// A held lock; dropping it gives it back.
 #[derive(Debug)]
@@ -17,10 +19,14 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits until no one has the store alone.
+    /// Waits until no one has the store alone. Whoever is the only one for a moment sweeps.
     pub(crate) fn shared(root: &Path) -> Result<Lock, StoreError> {
         let path = root.join("lock");
         let file = open(&path)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // What cannot be swept, such as another user's file, is in no one's way.
+            let _ = sweep_temporary(root);
+        }
         rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared))
             .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
         Ok(Lock { _file: file })

@@ -16,10 +16,17 @@
 //!
 //! **Whole or absent.** Every file is written under a temporary name and renamed when it is
 //! complete, so a process that is killed at any instant, a full disk, or two builds of the same
-//! thing leave whole files only. Blobs and records are handed to the disk before they get their
-//! name (`fdatasync`), so a power cut cannot leave an empty file under a good name. Records and
-//! indexes carry a checksum besides; a blob's length is checked when it is opened through a
-//! record that knows it.
+//! thing leave whole files only. A power cut is another matter, for a name may reach the disk
+//! before the bytes do:
+//!
+//! - Blobs carry nothing that gives a torn one away cheaply. They are handed to the disk before
+//!   they get their name (`fdatasync`: 0.06 s for 100 MB, measured on the development machine).
+//! - Records and indexes end with a checksum, so a torn one counts as absent. They are small and
+//!   many, and handing each to the disk costs 8 ms there: they are not waited for.
+//! - Names may be lost. Then the file is absent, and whoever follows a record looks for its blob.
+//!
+//! What a killed process left under temporary names goes when the store is next opened by someone
+//! who is alone in it.
 //!
 //! `design.md`, section 4. OCI image spec, `image-layout.md`.
 
@@ -28,6 +35,7 @@ mod content;
 mod error;
 mod gc;
 mod index;
+mod key;
 mod lock;
 mod record;
 mod transfer;
@@ -35,6 +43,7 @@ mod transfer;
 pub use blobs::{BlobWriter, Store};
 pub use content::{ContentError, ContentFile};
 pub use error::StoreError;
-pub use gc::{GcPolicy, GcReport, Item, ItemKind, Usage};
+pub use gc::{ExclusiveStore, GcPolicy, GcReport, Item, ItemKind, Usage};
 pub use index::{FileIndex, IndexBuilder, Known};
-pub use record::{KeyRecord, Value};
+pub use key::{DEPTH, KeyRecord, Value};
+pub use record::Record;

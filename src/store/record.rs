@@ -1,159 +1,35 @@
 //! Records: what was found out before, under keys that name every input.
 //!
-//! A key is a list of named, typed fields. Its bytes are length-framed, so two different lists
-//! never look alike, and they are kept whole beside the value: a look-up compares the key itself
-//! and not only its digest, and two keys can be compared field by field to tell why one missed.
+//! A record's file holds the key whole, the blobs that the value refers to, and the value, behind
+//! each other, and a digest over all of it. A look-up compares the key itself and not only its
+//! digest. Because a torn file gives itself away, records are not synced one by one: after a power
+//! cut one may be absent, and then its value is found out again.
 
-use std::fmt;
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::oci::{DiffId, Digest};
+use crate::oci::Digest;
 use crate::store::blobs::Store;
 use crate::store::error::StoreError;
+use crate::store::gc::{files, folders};
+use crate::store::key::{KeyRecord, put, put_number, take, take_digest, take_number};
 
-/// The key of a record: its kind and every input, in order.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeyRecord {
-    kind: &'static str,
-    fields: Vec<(String, Value)>,
-}
-
-/// The value of one field.
+/// One record, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// Text.
-    Text(String),
-    /// A number.
-    Number(u64),
-    /// A digest.
-    Digest(Digest),
-    /// Several texts, in order.
-    List(Vec<String>),
+pub struct Record {
+    /// Every input of what was found out.
+    pub key: KeyRecord,
+    /// What was found out.
+    pub value: Vec<u8>,
+    /// The blobs without which the value is worth nothing.
+    pub blobs: Vec<Digest>,
+    /// When it was last used, to the hour.
+    pub used: SystemTime,
 }
 
-impl KeyRecord {
-    /// A key without fields yet. Kinds are words of lower-case letters and dashes.
-    pub fn new(kind: &'static str) -> KeyRecord {
-        KeyRecord {
-            kind,
-            fields: Vec::new(),
-        }
-    }
-
-    /// The key with one more field.
-    #[must_use]
-    pub fn field(mut self, name: &str, value: impl Into<Value>) -> KeyRecord {
-        self.fields.push((name.to_owned(), value.into()));
-        self
-    }
-
-    /// What is recorded under the key.
-    pub fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    /// The inputs.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
-    }
-
-    /// The digest of the whole key.
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.encode())
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = b"boxwright key 1\n".to_vec();
-        put(&mut bytes, self.kind.as_bytes());
-        bytes.extend_from_slice(&(self.fields.len() as u64).to_le_bytes());
-        for (name, value) in &self.fields {
-            put(&mut bytes, name.as_bytes());
-            value.encode(&mut bytes);
-        }
-        bytes
-    }
-}
-
-fn put(bytes: &mut Vec<u8>, framed: &[u8]) {
-    bytes.extend_from_slice(&(framed.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(framed);
-}
-
-impl Value {
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Value::Text(text) => {
-                bytes.push(1);
-                put(bytes, text.as_bytes());
-            }
-            Value::Number(number) => {
-                bytes.push(2);
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
-            Value::Digest(digest) => {
-                bytes.push(3);
-                bytes.extend_from_slice(digest.raw());
-            }
-            Value::List(texts) => {
-                bytes.push(4);
-                bytes.extend_from_slice(&(texts.len() as u64).to_le_bytes());
-                texts.iter().for_each(|text| put(bytes, text.as_bytes()));
-            }
-        }
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Value {
-        Value::Text(text.to_owned())
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Value {
-        Value::Number(number)
-    }
-}
-
-impl From<u32> for Value {
-    fn from(number: u32) -> Value {
-        Value::Number(number.into())
-    }
-}
-
-impl From<&Digest> for Value {
-    fn from(digest: &Digest) -> Value {
-        Value::Digest(*digest)
-    }
-}
-
-impl From<&DiffId> for Value {
-    fn from(diff_id: &DiffId) -> Value {
-        Value::Digest(diff_id.0)
-    }
-}
-
-impl From<&[&str]> for Value {
-    fn from(texts: &[&str]) -> Value {
-        Value::List(texts.iter().map(|text| (*text).to_owned()).collect())
-    }
-}
-
-/// One line, as `why` and tests show it.
-impl fmt::Debug for KeyRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kind)?;
-        self.fields
-            .iter()
-            .try_for_each(|(name, value)| write!(f, " {name}={value:?}"))
-    }
-}
-
-const MAGIC: &[u8] = b"boxwright record 1\n";
+const MAGIC: &[u8] = b"boxwright record 2\n";
 
 impl Store {
     /// The value under `key`, if there is one. A record that is damaged is taken away.
@@ -162,15 +38,13 @@ impl Store {
     /// The file system failing otherwise than by not having the file.
     pub fn record(&self, key: &KeyRecord) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.record_path(key);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        let Some(bytes) = read(&path)? else {
+            return Ok(None);
         };
-        match open(&bytes, &key.encode()) {
-            Some(value) => {
+        match Parts::open(&bytes).filter(|parts| parts.key == key.encode()) {
+            Some(parts) => {
                 self.mark_used(&path);
-                Ok(Some(value.to_vec()))
+                Ok(Some(parts.value.to_vec()))
             }
             None => {
                 // Someone else may have taken it away already.
@@ -185,19 +59,62 @@ impl Store {
     /// # Errors
     /// The file system failing; the earlier value stays then.
     pub fn put_record(&self, key: &KeyRecord, value: &[u8]) -> Result<(), StoreError> {
+        self.put_record_with_blobs(key, value, &[])
+    }
+
+    /// Keeps `value`, which refers to `blobs`: cleaning keeps those as long as the record, and
+    /// takes the record away when one of them is gone. Put the blobs first.
+    ///
+    /// # Errors
+    /// As [`Store::put_record`].
+    pub fn put_record_with_blobs(
+        &self,
+        key: &KeyRecord,
+        value: &[u8],
+        blobs: &[Digest],
+    ) -> Result<(), StoreError> {
         let path = self.record_path(key);
         let folder = path
             .parent()
             .expect("a record's path has three parts below the root");
         fs::create_dir_all(folder).map_err(StoreError::io("make", folder))?;
         let key = key.encode();
-        let mut bytes = Vec::with_capacity(MAGIC.len() + key.len() + value.len() + 48);
+        let mut bytes = Vec::with_capacity(MAGIC.len() + key.len() + value.len() + 96);
         bytes.extend_from_slice(MAGIC);
         put(&mut bytes, &key);
+        put_number(&mut bytes, blobs.len() as u64);
+        blobs
+            .iter()
+            .for_each(|blob| bytes.extend_from_slice(blob.raw()));
         put(&mut bytes, value);
         let checksum = Digest::of(&bytes);
         bytes.extend_from_slice(checksum.raw());
-        self.write_whole(&path, |file| file.write_all(&bytes))
+        self.write_checked(&path, |file| file.write_all(&bytes))
+    }
+
+    /// All whole records of a kind, in the order of their keys' digests. Damaged ones, and those
+    /// that go while this looks, are passed over.
+    ///
+    /// # Errors
+    /// The file system failing.
+    pub fn records(
+        &self,
+        kind: &str,
+    ) -> Result<impl Iterator<Item = Result<Record, StoreError>>, StoreError> {
+        let is_kind = |folder: &PathBuf| folder.file_name().is_some_and(|name| name == kind);
+        let mut paths = Vec::new();
+        for kind in folders(&self.root().join("records"))?
+            .iter()
+            .filter(|folder| is_kind(folder))
+        {
+            for part in folders(kind)? {
+                paths.extend(files(&part)?.into_iter().map(|(path, _)| path));
+            }
+        }
+        paths.sort();
+        Ok(paths
+            .into_iter()
+            .filter_map(|path| Record::read(&path).transpose()))
     }
 
     fn record_path(&self, key: &KeyRecord) -> PathBuf {
@@ -210,35 +127,81 @@ impl Store {
     }
 }
 
-/// The value of a record file, if the file is whole and is the one for `key`.
-fn open<'a>(bytes: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let (body, checksum) = bytes.split_last_chunk::<32>()?;
-    if Digest::of(body).raw() != checksum {
-        return None;
+impl Record {
+    /// The record in a file; `None` if it is damaged, of another version, or gone.
+    pub(crate) fn read(path: &Path) -> Result<Option<Record>, StoreError> {
+        let Some(bytes) = read(path)? else {
+            return Ok(None);
+        };
+        let used = match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+            Ok(used) => used,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        };
+        Ok(Parts::open(&bytes).and_then(|parts| {
+            Some(Record {
+                key: KeyRecord::decode(parts.key)?,
+                value: parts.value.to_vec(),
+                blobs: parts.blobs,
+                used,
+            })
+        }))
     }
-    let (found, rest) = take(body.strip_prefix(MAGIC)?)?;
-    let (value, rest) = take(rest)?;
-    (found == key && rest.is_empty()).then_some(value)
 }
 
-fn take(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
+/// The parts of a record's file, in place.
+struct Parts<'a> {
+    key: &'a [u8],
+    blobs: Vec<Digest>,
+    value: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// The parts, if the file is whole.
+    fn open(bytes: &'a [u8]) -> Option<Parts<'a>> {
+        let (body, checksum) = bytes.split_last_chunk::<32>()?;
+        if Digest::of(body).raw() != checksum {
+            return None;
+        }
+        let (key, rest) = take(body.strip_prefix(MAGIC)?)?;
+        let (count, mut rest) = take_number(rest)?;
+        let mut blobs = Vec::new();
+        for _ in 0..count {
+            let (blob, bytes) = take_digest(rest)?;
+            blobs.push(blob);
+            rest = bytes;
+        }
+        let (value, rest) = take(rest)?;
+        rest.is_empty().then_some(Parts { key, blobs, value })
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::store::key::Value;
 
     fn key(name: &str, value: impl Into<Value>) -> KeyRecord {
         KeyRecord::new("test").field(name, value)
     }
 
+    fn scratch() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
     #[test]
     fn values_come_back_and_can_be_replaced() {
-        let scratch = tempfile::tempdir().unwrap();
-        let store = Store::open(scratch.path()).unwrap();
+        let (_folder, store) = scratch();
         let key = key("n", 1u64);
         assert_eq!(store.record(&key).unwrap(), None);
         for value in ["one", "two"] {
@@ -249,28 +212,28 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_no_record() {
-        let scratch = tempfile::tempdir().unwrap();
-        let store = Store::open(scratch.path()).unwrap();
-        let key = key("n", "text");
-        for damage in 0..60 {
-            store.put_record(&key, b"value").unwrap();
-            let path = store.record_path(&key);
-            let mut bytes = fs::read(&path).unwrap();
-            let at = damage * bytes.len() / 60;
-            match damage % 2 {
-                0 => bytes[at] ^= 0x40,
-                _ => bytes.truncate(at),
+        let (_folder, store) = scratch();
+        let (key, blob) = (key("n", "text"), Digest::of(b"blob"));
+        store
+            .put_record_with_blobs(&key, b"value", &[blob])
+            .unwrap();
+        let path = store.record_path(&key);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x40;
+            for bytes in [&flipped[..], &whole[..at]] {
+                fs::write(&path, bytes).unwrap();
+                assert_eq!(store.records("test").unwrap().count(), 0);
+                assert_eq!(store.record(&key).unwrap(), None, "{at}");
+                assert!(!path.exists());
             }
-            fs::write(&path, bytes).unwrap();
-            assert_eq!(store.record(&key).unwrap(), None, "{damage}");
-            assert!(!path.exists());
         }
     }
 
     #[test]
     fn a_record_answers_only_to_its_own_key() {
-        let scratch = tempfile::tempdir().unwrap();
-        let store = Store::open(scratch.path()).unwrap();
+        let (_folder, store) = scratch();
         let (one, two) = (key("n", 1u64), key("n", 2u64));
         store.put_record(&one, b"value").unwrap();
         let stolen = store.record_path(&two);
@@ -279,27 +242,26 @@ mod tests {
         assert_eq!(store.record(&two).unwrap(), None);
     }
 
-    fn values() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            "[a-c\\x00\\x01]{0,4}".prop_map(Value::Text),
-            any::<u64>().prop_map(Value::Number),
-            any::<[u8; 2]>().prop_map(|bytes| Value::Digest(Digest::of(&bytes))),
-            proptest::collection::vec("[a-b]{0,2}", 0..3).prop_map(Value::List),
-        ]
-    }
-
-    fn keys() -> impl Strategy<Value = KeyRecord> {
-        let fields = proptest::collection::vec(("[a-b]{0,2}", values()), 0..4);
-        fields.prop_map(|fields| KeyRecord {
-            kind: "test",
-            fields,
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn different_keys_have_different_bytes(one in keys(), two in keys()) {
-            prop_assert_eq!(one == two, one.encode() == two.encode());
+    #[test]
+    fn records_are_listed_with_their_keys() {
+        let (_folder, store) = scratch();
+        let blob = store.put_blob(b"blob").unwrap();
+        let keys = [1u64, 2, 3].map(|number| key("n", number));
+        for key in &keys {
+            store.put_record_with_blobs(key, b"value", &[blob]).unwrap();
         }
+        store.put_record(&KeyRecord::new("other"), b"").unwrap();
+        fs::write(store.root().join("records/test/stray"), "no folder").unwrap();
+        let records: Vec<Record> = store.records("test").unwrap().map(Result::unwrap).collect();
+        let digests: Vec<Digest> = records.iter().map(|record| record.key.digest()).collect();
+        assert!(digests.is_sorted() && digests.len() == 3);
+        for record in records {
+            assert!(keys.contains(&record.key));
+            assert_eq!(
+                (record.value, record.blobs),
+                (b"value".to_vec(), vec![blob])
+            );
+        }
+        assert_eq!(store.records("absent").unwrap().count(), 0);
     }
 }
