@@ -300,7 +300,8 @@ fn deep_and_wide_and_long() {
 
 #[test]
 fn what_cannot_be_read_is_named() {
-    let scratch = tempfile::tempdir().unwrap();
+    // Not in TMPDIR: the user that this runs as may have no way into it.
+    let scratch = tempfile::tempdir_in("/tmp").unwrap();
     let absent = walk(&scratch.path().join("absent"), "", &Wanted::All, 1).unwrap_err();
     assert!(absent.to_string().contains("read the context"), "{absent}");
     files(scratch.path(), &["locked/x"]);
