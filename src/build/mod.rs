@@ -6,13 +6,16 @@
 //! the events as they come.
 
 mod bases;
+mod contexts;
 mod error;
 pub mod event;
+mod memo;
 pub mod report;
 pub mod request;
 mod run;
 mod stages;
 mod study;
+mod target;
 
 pub use error::BuildError;
 

@@ -25,6 +25,7 @@ mod layout_writer;
 mod naming;
 mod output;
 mod select;
+mod stamp;
 mod tar_writer;
 mod write;
 

@@ -22,6 +22,8 @@ use crate::tree::path::LayerPath;
 pub enum Detail {
     /// What the changeset is: names, modes, owners, attributes, digests of contents.
     Identity,
+    /// The same without the digests of contents: what can be said of files that nobody has read.
+    Shape,
     /// Also times, and where each content lies. Contents must be in blobs or in memory.
     Located,
 }
@@ -45,6 +47,7 @@ pub enum ListingError {
 }
 
 const MAGIC_IDENTITY: &[u8] = b"boxwright changeset 1\n";
+const MAGIC_SHAPE: &[u8] = b"boxwright changeset shape 1\n";
 const MAGIC_LOCATED: &[u8] = b"boxwright layer index 1\n";
 
 const PUT: u8 = 1;
@@ -69,9 +72,21 @@ impl Changeset {
     /// # Errors
     /// [`ListingError::Unread`] while a content's digest is not known.
     pub fn digest(&self) -> Result<Digest, ListingError> {
+        self.digest_of(Detail::Identity)
+    }
+
+    /// The digest of what changes but for the bytes of files, of which only the lengths count.
+    ///
+    /// # Errors
+    /// None that depend on the changeset.
+    pub fn shape(&self) -> Result<Digest, ListingError> {
+        self.digest_of(Detail::Shape)
+    }
+
+    fn digest_of(&self, detail: Detail) -> Result<Digest, ListingError> {
         let mut hasher = HasherSink(Hasher::new());
         self.write_listing(
-            Detail::Identity,
+            detail,
             &mut io::BufWriter::with_capacity(1 << 16, &mut hasher),
         )?;
         Ok(hasher.0.finish())
@@ -89,6 +104,7 @@ impl Changeset {
         };
         writer.out.write_all(match detail {
             Detail::Identity => MAGIC_IDENTITY,
+            Detail::Shape => MAGIC_SHAPE,
             Detail::Located => MAGIC_LOCATED,
         })?;
         writer.u64(self.len() as u64)?;
@@ -231,13 +247,16 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 
     fn content(&mut self, path: &LayerPath, content: &Content) -> Result<(), ListingError> {
+        self.u64(content.size())?;
+        if self.detail == Detail::Shape {
+            return Ok(());
+        }
         let digest = content
             .digest()
             .ok_or_else(|| ListingError::Unread(path.clone()))?;
-        self.u64(content.size())?;
         self.out.write_all(digest.raw())?;
         match (self.detail, content) {
-            (Detail::Identity, _) => {}
+            (Detail::Identity | Detail::Shape, _) => {}
             (Detail::Located, Content::Disk(_)) => {
                 return Err(ListingError::NotStored(path.clone()));
             }
