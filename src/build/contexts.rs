@@ -18,8 +18,12 @@ pub(crate) struct Contexts<'a> {
     request: &'a BuildRequest,
     store: &'a Store,
     observer: &'a dyn Observer,
-    taken: Mutex<BTreeMap<(PathBuf, bool, Vec<LayerPath>), Arc<Context>>>,
+    taken: Mutex<BTreeMap<Identity, Arc<Context>>>,
 }
+
+/// What makes two contexts one: the directory, whether it is the main one, whose ignore file may
+/// lie beside the spec, and what of it is wanted.
+type Identity = (PathBuf, bool, Vec<LayerPath>);
 
 /// One context, walked.
 #[derive(Debug)]
