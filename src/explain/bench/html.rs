@@ -110,7 +110,7 @@ fn bar(page: &mut String, line: &BenchLine, top: f64, scale: f64, own: Option<&B
     let at = |span: Duration| LEFT + span.as_secs_f64() * scale;
     let width = (at(line.wall.median) - LEFT).max(2.0);
     let class = if line.tool == OWN { "own" } else { "peer" };
-    let middle = top + 13.0;
+    let middle = top + 10.0;
     let (value, unit) = split(line.wall.median);
     let times = own
         .filter(|own| own.tool != line.tool && own.wall.median > Duration::ZERO)
