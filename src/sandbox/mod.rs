@@ -24,10 +24,15 @@
 //!
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
+mod changes;
 mod error;
 mod job;
+mod owner;
+mod pack;
+mod rootfs;
 mod tier;
 
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
+pub use rootfs::Ownership;
 pub use tier::{Letter, Tier};
