@@ -18,6 +18,7 @@ use crate::sandbox::outer;
 use crate::sandbox::output::{Listener, OutputSink, Stream};
 use crate::sandbox::probe::{Footing, SandboxSettings};
 use crate::sandbox::scratch::Scratch;
+use crate::sandbox::syscalls::keep_files_from_programs;
 use crate::sandbox::tier::Tier;
 
 /// The command of the command line that people do not see: it must call [`inside`] and exit with
@@ -204,6 +205,7 @@ fn converse(socket: &UnixStream, order: &Order, child: u32) -> io::Result<Result
 /// the socket that standard input is. What is returned is the exit code.
 pub fn inside() -> u8 {
     let take = || -> io::Result<UnixStream> {
+        keep_files_from_programs()?;
         let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         Ok(UnixStream::from(socket))

@@ -10,10 +10,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use boxwright::sandbox::{
-    Footing, Job, Letter, Limits, Mount, MountKind, Network, RunUser, SandboxSettings, Secret,
-    Stream, Tier, Writes, probe, run,
+    Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxSettings, Secret, Stream,
+    Tier, Writes, probe, run,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -247,5 +248,222 @@ fn a_command_runs_in_every_tier() {
             "{tier:?} wrote to the tree"
         );
         eprintln!("{tier:?}: {} ms {:?}", answer.millis, answer.footing);
+    }
+}
+
+/// What a command sees, the same in every tier: (script, what it prints).
+const SEEN: &[(&str, &str)] = &[
+    ("id -u; id -g", "0\n0\n"),
+    ("pwd", "/\n"),
+    ("umask", "0022\n"),
+    ("hostname", "boxwright\n"),
+    ("readlink /proc/self/fd/0", "/dev/null\n"),
+    (
+        "echo $HOME:$PATH:${LANG-unset}",
+        "/root:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:unset\n",
+    ),
+    (
+        "ls /dev",
+        "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n",
+    ),
+    ("echo a > /dev/null; head -c 2 /dev/zero | wc -c", "2\n"),
+    (
+        "echo a > /dev/shm/a; cat /dev/shm/a; stat -c %a /dev/shm",
+        "a\n1777\n",
+    ),
+    ("ls /proc/self/fd", "0\n1\n2\n3\n"),
+    ("test -d /proc/$$ && echo yes", "yes\n"),
+    ("test -d /sys/kernel && echo yes", "yes\n"),
+    ("test -s /etc/resolv.conf && echo yes", "yes\n"),
+    ("mount -t tmpfs none /tmp 2>/dev/null || echo no", "no\n"),
+    (
+        "mkdir /d; mv /etc /d/etc; ls /d/etc; rm -r /bin/cat; ls /bin/cat 2>&1 | wc -l",
+        "group\npasswd\n1\n",
+    ),
+    (
+        "rm -r /var; mkdir /var; rmdir /var; mkdir /var && ls -a /var",
+        ".\n..\n",
+    ),
+];
+
+#[test]
+fn commands_see_the_same_everywhere() {
+    let ground = peer!(Ground::new());
+    for tier in NAMESPACES {
+        for (script, seen) in SEEN {
+            let mut job = ground.job(script);
+            if script.contains("/etc") {
+                job.host_files.retain(|_| script.contains("resolv"));
+            }
+            let answer = ground.run(tier, &job);
+            assert_eq!(answer.error, None, "{tier:?}: {script}: {answer:?}");
+            assert_eq!(answer.out, *seen, "{tier:?}: {script}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_job_says_environment_user_and_place() {
+    let ground = peer!(Ground::new());
+    for tier in NAMESPACES {
+        let mut job =
+            ground.job("echo $A $B $P; pwd; stat -c %a:%u /work /work/deep; id -u; id -g; id -G");
+        job.env = vec![
+            ("A".into(), "1".into()),
+            ("B".into(), "2".into()),
+            ("A".into(), "3".into()),
+        ];
+        job.private_env = vec![
+            ("A".into(), Secret::new("no")),
+            ("P".into(), Secret::new("proxy")),
+        ];
+        job.workdir = "/work/deep".into();
+        job.user = RunUser {
+            uid: 33,
+            gid: 34,
+            groups: vec![34, 35],
+        };
+        let answer = ground.run(tier, &job);
+        // With one id there is only one.
+        let ids = match tier {
+            Tier::SingleMap => "0\n0\n",
+            _ => "33\n34\n34 35\n",
+        };
+        let start = "3 2 proxy\n/work/deep\n755:0\n755:0\n";
+        assert_eq!(answer.error, None, "{tier:?}");
+        assert!(
+            answer.out.starts_with(&format!("{start}{ids}")),
+            "{tier:?}: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn failures_say_what_happened() {
+    let ground = peer!(Ground::new());
+    for tier in NAMESPACES {
+        let mut timed = ground.job("sleep 60 & sleep 60");
+        timed.limits.timeout = Some(Duration::from_millis(300));
+        let mut noisy = ground.job("while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyy; done");
+        noisy.limits.output = 1 << 20;
+        let mut bomb = ground.job("while :; do sleep 100 & done; wait");
+        bomb.limits.pids = 100;
+        let mut hungry = ground.job("x=y; while :; do x=$x$x; done");
+        hungry.limits.memory = Some(64 << 20);
+        let mut missing = ground.job("");
+        missing.argv = vec!["no-such-program".into()];
+        for (job, text) in [
+            (
+                ground.job("echo last; exit 7"),
+                "run the command: it ended with exit code 7\nlast",
+            ),
+            (
+                ground.job("kill -9 $$; sleep 1; kill -9 1; sh -c 'kill -9 $$'; exit 9"),
+                "run the command: it ended with exit code 9",
+            ),
+            (timed, "run the command within 0 s"),
+            (
+                noisy,
+                "run the command: it wrote more than 1048576 bytes of output",
+            ),
+            (bomb, "run the command with 100 processes"),
+            (hungry, "run the command"),
+            (
+                missing,
+                "start \"no-such-program\" in the stage's tree: run \"no-such-program\": No such file",
+            ),
+        ] {
+            let answer = ground.run(tier, &job);
+            let error = answer.error.clone().unwrap_or_default();
+            assert!(
+                error.starts_with(text),
+                "{tier:?}: {:?}: {answer:?}",
+                job.argv
+            );
+            assert!(
+                answer.millis < 20_000,
+                "{tier:?}: {:?}: {answer:?}",
+                job.argv
+            );
+            eprintln!("{tier:?} {} ms: {error:.100}", answer.millis);
+        }
+    }
+}
+
+#[test]
+fn mounts_come_and_leave_nothing() {
+    let ground = peer!(Ground::new());
+    let (uid, gid) = user();
+    let cache = ground.path("cache");
+    let bind = ground.path("bind");
+    for (folder, owner) in [(&cache, Some(uid)), (&bind, Some(uid))] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("file"), "from outside\n").unwrap();
+        chown(folder, owner, Some(gid)).unwrap();
+        chown(folder.join("file"), owner, Some(gid)).unwrap();
+    }
+    let path = |target: &str, source: &Path, writes| Mount {
+        target: target.into(),
+        kind: MountKind::Path {
+            source: source.to_owned(),
+            writes,
+        },
+    };
+    for tier in NAMESPACES {
+        let mut job = ground.job(
+            "cat /mnt/deep/file /bind/file /copy/file /one; \
+             cat /run/secrets/key; stat -c %a /run/secrets/key; \
+             echo new > /mnt/deep/new; echo changed > /copy/file; cat /copy/file; \
+             echo no 2>/dev/null > /bind/file || echo refused; \
+             echo no 2>/dev/null > /one || echo refused; \
+             echo t > /big/t; cat /big/t; grep -c ' /big ' /proc/mounts",
+        );
+        job.mounts = vec![
+            path("/mnt/deep", &cache, Writes::Kept),
+            path("/bind", &bind, Writes::Refused),
+            path("/copy", &bind, Writes::Discarded),
+            path("/one", &bind.join("file"), Writes::Refused),
+            Mount {
+                target: "/run/secrets/key".into(),
+                kind: MountKind::Secret {
+                    content: Secret::new("hunter2\n"),
+                    mode: 0o400,
+                },
+            },
+            Mount {
+                target: "/big".into(),
+                kind: MountKind::Tmpfs {
+                    size: Some(1 << 20),
+                },
+            },
+        ];
+        let answer = ground.run(tier, &job);
+        let line = "from outside\n";
+        let seen =
+            format!("{line}{line}{line}{line}hunter2\n400\nchanged\nrefused\nrefused\nt\n1\n");
+        assert_eq!(answer.error, None, "{tier:?}: {answer:?}");
+        assert_eq!(answer.out, seen, "{tier:?}: {answer:?}");
+        assert_eq!(fs::read_to_string(bind.join("file")).unwrap(), line);
+        assert_eq!(fs::read_to_string(cache.join("new")).unwrap(), "new\n");
+        fs::remove_file(cache.join("new")).unwrap();
+    }
+}
+
+#[test]
+fn no_network_is_a_loopback_device_and_no_more() {
+    let ground = peer!(Ground::new());
+    for tier in NAMESPACES {
+        let mut job = ground.job(
+            "ls /sys/class/net; cat /etc/hosts; \
+             (echo hello | nc -l -p 7777 >/dev/null & sleep 0.2; nc 127.0.0.1 7777 </dev/null)",
+        );
+        job.network = Network::None;
+        let answer = ground.run(tier, &job);
+        let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tboxwright\n";
+        assert_eq!(
+            answer.out,
+            format!("lo\n{hosts}hello\n"),
+            "{tier:?}: {answer:?}"
+        );
     }
 }
