@@ -46,6 +46,7 @@ mod run;
 mod scratch;
 mod syscalls;
 mod tier;
+mod trees;
 
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
@@ -54,3 +55,4 @@ pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, pro
 pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use tier::{Letter, Tier};
+pub use trees::materialize;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use crate::sandbox::changes::Reading;
 use crate::sandbox::channel::{receive, send};
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Limits};
@@ -24,6 +25,7 @@ use crate::sandbox::probe::Proc;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
 use crate::sandbox::tier::Tier;
+use crate::sandbox::trees;
 
 /// How often a running command is counted.
 const WATCH: Duration = Duration::from_millis(100);
@@ -56,7 +58,23 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             fs::create_dir(&lower).map_err(Setup::of("make an empty tree"))?;
             command(order, None, &lower, builder)
         }
-        Task::Run(job) => command(order, Some(job), &job.lower, builder),
+        Task::Unpack { folder, store } => {
+            trees::unpack_here(folder, store, order.footing.tier)?;
+            Ok(End::Code(0))
+        }
+        Task::Run { job, store } => {
+            let end = command(order, Some(job), &job.lower, builder)?;
+            if end == End::Code(0) {
+                let upper = order.scratch.join(overlay::UPPER);
+                let owners = std::collections::BTreeMap::new();
+                let (reading, tier) = (Reading::Upper, order.footing.tier);
+                let collected =
+                    trees::collect_here(&job.lower, &upper, reading, &owners, store, tier)?;
+                send(builder, &Report::Collected(collected))
+                    .map_err(Setup::of("tell what the command changed"))?;
+            }
+            Ok(end)
+        }
     }
 }
 
@@ -85,6 +103,10 @@ fn command(
     };
     let (mut child, made) = start(order, job, &groups)?;
     let end = watch(&mut child, builder, limits, &groups, footing.proc)?;
+    // What the command left running must not write while its changes are read.
+    if footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
+        end_all_children();
+    }
     if footing.tier != Tier::Chroot {
         NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made);
     }

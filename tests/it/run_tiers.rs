@@ -211,7 +211,7 @@ fn job_process() {
     let footing = verdict.expect("the tier is tried").outcome.clone();
     let begun = std::time::Instant::now();
     let error = match &footing {
-        Ok(footing) => run(&order.job, footing, &settings, &sink)
+        Ok(footing) => run(&order.job, footing, &settings, &store, &sink)
             .err()
             .map(|error| format!("{error}\n{}", error.tail().join("\n"))),
         Err(setup) => Some(format!("no footing: {setup}")),
