@@ -21,6 +21,7 @@ use crate::sandbox::probe::{Footing, SandboxSettings};
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::syscalls::keep_files_from_programs;
 use crate::sandbox::tier::Tier;
+use crate::sandbox::trees::located;
 use crate::store::Store;
 
 /// The command of the command line that people do not see: it must call [`inside`] and exit with
@@ -65,7 +66,7 @@ pub fn run(
 ) -> Result<Outcome, SandboxError> {
     let task = Task::Run {
         job: Box::new(job.clone()),
-        store: store.root().to_owned(),
+        store: located(store)?,
     };
     let ended = order(footing, task, settings, job.limits.output, output)?;
     let tier = footing.tier;

@@ -33,9 +33,7 @@ pub fn materialize(
     settings: &SandboxSettings,
     store: &Store,
 ) -> Result<PathBuf, SandboxError> {
-    // The path becomes the target of a link, which leads from somewhere else.
-    let trees = std::path::absolute(store.root().join("trees"))
-        .map_err(SandboxError::io("find", store.root()))?;
+    let trees = located(store)?.join("trees");
     fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
     let folder = trees.join(format!("{}-{}", digest.hex(), whose(footing.tier)));
     if folder.exists() {
@@ -63,6 +61,11 @@ pub fn materialize(
             Err(error)
         }
     }
+}
+
+/// The store's folder for other processes, which work elsewhere.
+pub(crate) fn located(store: &Store) -> Result<PathBuf, SandboxError> {
+    std::path::absolute(store.root()).map_err(SandboxError::io("find", store.root()))
 }
 
 const ROOT: &str = "root";
@@ -105,7 +108,7 @@ fn make(
     fs::write(&listing, bytes).map_err(SandboxError::io("write", &listing))?;
     let task = Task::Unpack {
         folder: folder.to_owned(),
-        store: store.root().to_owned(),
+        store: located(store)?,
     };
     let ended = order(footing, task, settings, u64::MAX, &|_, _| {})?;
     match ended.outcome {
