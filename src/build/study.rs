@@ -34,7 +34,7 @@ pub fn check_spec(
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
     let contexts = Contexts::new(request, &store, observer);
-    let mut workshop = Workshop::new(request, plan, &store, observer, &contexts);
+    let workshop = Workshop::new(request, plan, &store, observer, &contexts);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;
     let base_title = target.base.as_ref().map(|base| base.source.to_string());

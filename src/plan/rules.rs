@@ -40,12 +40,11 @@ pub(crate) fn not_yet(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostic
         Diagnostic::new(&spec.source, span, message)
     };
     for step in &stage.steps {
-        match &step.action {
-            Action::Add(add) => problems.push(
+        if let Action::Add(add) = &step.action {
+            problems.push(
                 error(add.url.span, "fetch URLs")
                     .help("fetch it into the context first, check its sha256, and `copy` it"),
-            ),
-            _ => {}
+            );
         }
     }
     let base = match &stage.from.value {
