@@ -19,6 +19,7 @@ mod docker_archive;
 mod error;
 #[cfg(test)]
 mod fixture;
+pub mod http;
 mod import;
 mod layout;
 mod layout_writer;

@@ -152,7 +152,9 @@ pub(crate) fn make_certificate(dir: &Path) -> Result<(), Skip> {
     let program = required("openssl")?;
     let mut command = Command::new(program);
     command
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
         .args(["-subj", "/CN=localhost", "-addext"])
         .arg("subjectAltName=DNS:localhost,IP:127.0.0.1")
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
@@ -181,7 +183,11 @@ fn every_kind_of_door_answers() {
         (Wire::Tls, Door::Token),
     ] {
         let server = super::peers::peer!(RegistryServer::start(wire, door));
-        assert!(server.address().starts_with("127.0.0.1:"), "{}", server.log());
+        assert!(
+            server.address().starts_with("127.0.0.1:"),
+            "{}",
+            server.log()
+        );
         assert_eq!(server.ca().exists(), wire == Wire::Tls);
     }
 }

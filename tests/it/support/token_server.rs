@@ -70,7 +70,11 @@ impl TokenServer {
 
     /// Who asked for what so far: `USER SCOPE`, the user being `-` for nobody.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.state.asked.lock().expect("no test panics here").clone()
+        self.state
+            .asked
+            .lock()
+            .expect("no test panics here")
+            .clone()
     }
 }
 
@@ -99,7 +103,10 @@ impl State {
         reader.read_exact(&mut body)?;
         let query = match method.as_str() {
             "POST" => String::from_utf8_lossy(&body).into_owned(),
-            _ => target.split_once('?').map_or("", |(_, query)| query).to_owned(),
+            _ => target
+                .split_once('?')
+                .map_or("", |(_, query)| query)
+                .to_owned(),
         };
         let (status, body) = self.judge(&query, user.as_deref());
         let body = body.to_string();
@@ -132,9 +139,8 @@ impl State {
             let mut parts = scope.splitn(2, ':');
             let (kind, rest) = (parts.next(), parts.next().unwrap_or_default());
             let (name, actions) = rest.rsplit_once(':').unwrap_or((rest, ""));
-            let allowed = |action: &&str| {
-                user == USER || (*action == "pull" && name.starts_with("public/"))
-            };
+            let allowed =
+                |action: &&str| user == USER || (*action == "pull" && name.starts_with("public/"));
             let actions: Vec<&str> = actions.split(',').filter(allowed).collect();
             access.push(json!({"type": kind, "name": name, "actions": actions}));
         }
@@ -149,7 +155,10 @@ impl State {
             .expect("a time after 1970")
             .as_secs();
         let pem = fs::read_to_string(self.dir.join("cert.pem")).expect("read the certificate");
-        let der: String = pem.lines().filter(|line| !line.starts_with("---")).collect();
+        let der: String = pem
+            .lines()
+            .filter(|line| !line.starts_with("---"))
+            .collect();
         let header = json!({"typ": "JWT", "alg": "RS256", "x5c": [der]});
         let claims = json!({
             "iss": "issuer.test", "sub": "", "aud": "registry.test",
@@ -179,7 +188,8 @@ fn decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let escaped = (first == b'%').then(|| after.get(..2)).flatten();
-        let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let value =
+            escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match value {
             Some(byte) => {
                 bytes.push(byte);
