@@ -25,6 +25,7 @@ mod layout;
 mod layout_writer;
 mod naming;
 mod output;
+pub mod registry;
 mod select;
 mod tar_writer;
 mod write;
