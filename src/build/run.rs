@@ -17,6 +17,7 @@ use crate::oci::{Codec, Digest, Platform, Reference};
 use crate::plan::{Plan, PlanInputs, final_user, plan};
 use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
+use crate::transport::registry::RegistryClient;
 use crate::transport::{self, Output, Written};
 use crate::tree::{Changeset, Content};
 
@@ -28,6 +29,7 @@ use crate::tree::{Changeset, Content};
 pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildReport, BuildError> {
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
+    let registries = RegistryClient::new(request.registries.clone());
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
     let mut lines = Vec::new();
@@ -37,7 +39,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
             stages: plan.stages.len(),
             steps: plan.stages.iter().map(|stage| stage.steps().count()).sum(),
         });
-        let mut workshop = Workshop::new(request, plan, &store, observer);
+        let mut workshop = Workshop::new(request, plan, &store, observer, &registries);
         let target = workshop.target()?;
         check_final_user(plan, &target)?;
         let layers = write_layers(&workshop, &target, &mut made)?;

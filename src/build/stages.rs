@@ -18,6 +18,7 @@ use crate::plan::{
 use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::{FileIndex, Store};
+use crate::transport::registry::RegistryClient;
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
 
 /// Evaluates the stages of one plan.
@@ -26,6 +27,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
+    registries: &'a RegistryClient,
     contexts: BTreeMap<usize, Arc<Snapshot>>,
     images: BTreeMap<usize, Arc<Base>>,
     steps_done: u64,
@@ -67,12 +69,14 @@ impl<'a> Workshop<'a> {
         plan: &'a Plan,
         store: &'a Store,
         observer: &'a dyn Observer,
+        registries: &'a RegistryClient,
     ) -> Workshop<'a> {
         Workshop {
             request,
             plan,
             store,
             observer,
+            registries,
             contexts: BTreeMap::new(),
             images: BTreeMap::new(),
             steps_done: 0,
@@ -337,6 +341,7 @@ impl<'a> Workshop<'a> {
             self.request.folder(),
             &self.plan.platform,
             self.store,
+            self.registries,
         )?;
         self.observer.event(Event::BaseImported {
             reference: &source.to_string(),

@@ -16,6 +16,7 @@ use crate::oci::Platform;
 use crate::plan::Plan;
 use crate::spec::{Action, ImageSource};
 use crate::store::Store;
+use crate::transport::registry::{RegistryClient, RegistrySettings};
 
 /// Checks the image that a spec describes, without writing a layer. What its final stage allows is
 /// allowed besides `allowed`.
@@ -32,7 +33,8 @@ pub fn check_spec(
     let stage = plan.target_stage();
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
-    let mut workshop = Workshop::new(request, plan, &store, observer);
+    let registries = RegistryClient::new(request.registries.clone());
+    let mut workshop = Workshop::new(request, plan, &store, observer, &registries);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;
     let base_title = target.base.as_ref().map(|base| base.source.to_string());
@@ -80,6 +82,7 @@ fn build_stage(plan: &Plan) -> Option<&str> {
 pub fn check_image(
     source: &ImageSource,
     store_root: &Path,
+    registries: RegistrySettings,
     allowed: &Allowed,
 ) -> Result<CheckReport, BuildError> {
     let store = Store::open(store_root)?;
@@ -88,6 +91,7 @@ pub fn check_image(
         Path::new(""),
         &Platform::host(),
         &store,
+        &RegistryClient::new(registries),
     )?);
     unpack_all(&[Arc::clone(&base)], &store)?;
     let titles = titles(&base);
@@ -116,10 +120,18 @@ pub fn check_image(
 pub fn inspect_image(
     source: &ImageSource,
     store_root: &Path,
+    registries: RegistrySettings,
     largest: usize,
 ) -> Result<Inspection, BuildError> {
     let store = Store::open(store_root)?;
-    let base = bases::import(source, Path::new(""), &Platform::host(), &store)?;
+    let registries = RegistryClient::new(registries);
+    let base = bases::import(
+        source,
+        Path::new(""),
+        &Platform::host(),
+        &store,
+        &registries,
+    )?;
     let layers = base.layers.iter().map(|layer| LayerFacts {
         descriptor: &layer.layer.descriptor,
         uncompressed: layer.uncompressed_size,

@@ -14,6 +14,7 @@ use clap_complete::Shell;
 use boxwright::explain::Code;
 use boxwright::oci::{DocumentFormat, Platform, Reference};
 use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
+use boxwright::transport::registry::Mirror;
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -107,6 +108,8 @@ pub(crate) struct BuildArgs {
     pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) how: HowArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
 }
@@ -204,6 +207,23 @@ pub(crate) struct ReportArgs {
     pub(crate) print: Option<PrintArg>,
 }
 
+/// How registries are reached.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Registries")]
+pub(crate) struct NetworkArgs {
+    /// Touch no network: images from registries are what they were the last time
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// A registry that may have any certificate or no TLS; may be given several times
+    ///
+    /// This machine itself (127.0.0.1, localhost) may do without TLS anyway.
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub(crate) insecure: Vec<String>,
+    /// Ask this mirror first, for Docker Hub unless a registry is named; may be given several times
+    #[arg(long = "registry-mirror", value_name = "[REGISTRY=]HOST[/PATH]")]
+    pub(crate) mirrors: Vec<Mirror>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
     /// Where the store is
@@ -246,6 +266,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, exclusive = true)]
     pub(crate) list: bool,
     #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
     pub(crate) store: StoreArgs,
 }
 
@@ -269,6 +291,8 @@ pub(crate) struct InspectArgs {
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 }

@@ -17,6 +17,7 @@ mod image_argument;
 mod inspect;
 mod man;
 mod progress;
+mod registries;
 mod report;
 mod schema;
 mod settings;

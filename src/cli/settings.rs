@@ -32,7 +32,7 @@ impl Environment {
     }
 
     /// A variable; one that is set to nothing counts as not set.
-    fn value(&self, name: &str) -> Option<OsString> {
+    pub(crate) fn value(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
@@ -123,6 +123,7 @@ impl Environment {
             format: args.result.format,
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
@@ -152,6 +153,7 @@ impl Environment {
             format: Default::default(),
             compression: None,
             store_root: self.store_root(args.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             cache: CacheUse::All,
             jobs: processors(),
             epoch: self.epoch()?,
