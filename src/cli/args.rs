@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Cache(CacheArgs),
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
@@ -295,6 +297,44 @@ pub(crate) struct InspectArgs {
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+}
+
+/// Log in at a registry
+///
+/// The account is tried first, then kept where docker and podman look for it, too: in
+/// $REGISTRY_AUTH_FILE, else in Docker's config.json, or with the credential helper that the file
+/// names.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  boxwright login registry.example.com
+  echo $TOKEN | boxwright login --username ci --password-stdin registry.example.com")]
+pub(crate) struct LoginArgs {
+    /// The registry
+    #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
+    pub(crate) registry: String,
+    /// The account; asked for on a terminal
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Where the account is kept
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) authfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// Forget the account at a registry
+#[derive(Debug, Args)]
+pub(crate) struct LogoutArgs {
+    /// The registry
+    #[arg(value_name = "HOST[:PORT]", default_value = "docker.io")]
+    pub(crate) registry: String,
+    /// Where the account is kept
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) authfile: Option<PathBuf>,
 }
 
 /// Look after the store

@@ -100,7 +100,11 @@ fn run(name: &str, action: &str, input: &[u8], limit: Duration) -> Result<Said, 
     if name.is_empty() || !name.bytes().all(is_name) {
         return Err("that is no name of a program".to_owned());
     }
-    let mut child = Command::new(format!("docker-credential-{name}"))
+    run_program(&format!("docker-credential-{name}"), action, input, limit)
+}
+
+fn run_program(program: &str, action: &str, input: &[u8], limit: Duration) -> Result<Said, String> {
+    let mut child = Command::new(program)
         .arg(action)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -144,6 +148,53 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<bool> {
                 let _ = child.wait();
                 return None;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_helper_that_hangs_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path.display().to_string()
+        };
+        let short = Duration::from_millis(300);
+        let start = Instant::now();
+        // The second leaves a child behind that keeps the pipe open.
+        for program in [
+            program("hangs", "exec sleep 20"),
+            program("leaves", "sleep 20 &"),
+        ] {
+            let Err(error) = run_program(&program, "get", b"x", short) else {
+                panic!("it ended");
+            };
+            assert!(error.contains("still running after 0.3 s"), "{error}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(10));
+        let echo = program("echo", "echo $1; cat");
+        let Ok(Said::Well(said)) = run_program(&echo, "get", b"key", Duration::from_secs(20))
+        else {
+            panic!("it failed");
+        };
+        assert_eq!(said, b"get\nkey");
+        let endless = program("endless", "exec yes");
+        assert!(run_program(&endless, "get", b"", Duration::from_secs(20)).is_ok());
+    }
+
+    #[test]
+    fn names_never_become_paths() {
+        for name in ["", "../x", "a/b", "a b"] {
+            let error = ask(name, "k", Duration::ZERO).unwrap_err().to_string();
+            assert!(error.contains("no name of a program"), "{error}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! `tar` crate, `serde_json`, plain bytes), so that a mistake of ours cannot agree with itself.
 
 pub(crate) mod busybox;
+pub(crate) mod fault_server;
 pub(crate) mod file_set;
 pub(crate) mod hostile;
 pub(crate) mod image_fixture;
