@@ -266,6 +266,13 @@ impl Shelf {
         }
     }
 
+    /// The blob that is asked for, if it is one of more than 100 kB: a layer, and no document.
+    pub(crate) fn large(&self, asked: &Asked) -> Option<&[u8]> {
+        let (_, digest) = asked.target.rsplit_once("/blobs/")?;
+        let bytes = self.blobs.get(digest)?;
+        (bytes.len() > 100_000).then_some(bytes)
+    }
+
     /// The bytes of a blob.
     pub(crate) fn blob(&self, digest: &str) -> &[u8] {
         &self.blobs[digest]
