@@ -321,7 +321,7 @@ fn what_was_cut_is_asked_for_from_there_on() {
 #[test]
 fn lies_and_endless_answers_are_refused_in_bounded_time() {
     type Fault = fn(&Asked, &Shelf, &AtomicUsize) -> Option<Reply>;
-    let cases: [(&str, Fault); 13] = [
+    let cases: [(&str, Fault); 14] = [
         (
             "holds bytes whose digest|have the digest",
             |asked, shelf, _| {
@@ -350,6 +350,9 @@ fn lies_and_endless_answers_are_refused_in_bounded_time() {
             is_blob(asked).then_some(Reply::EndlessHeaders)
         }),
         ("", |asked, _, _| is_blob(asked).then_some(Reply::Silence)),
+        ("too slowly", |asked, shelf, _| {
+            shelf.large(asked).map(|bytes| Reply::Drip(bytes.len()))
+        }),
         ("digest", |asked, shelf, _| {
             asked.target.contains("/manifests/sha256").then(|| {
                 let mut bytes = shelf
@@ -391,6 +394,8 @@ fn lies_and_endless_answers_are_refused_in_bounded_time() {
         let start = Instant::now();
         let mut settings = hasty();
         settings.http.patience.attempts = 2;
+        settings.http.patience.grace = Duration::from_secs(1);
+        settings.http.patience.slowest = 1 << 20;
         let pulled = pull(settings, &format!("{}/a/b:v1", server.address()));
         let error = pulled.error();
         assert!(
@@ -810,4 +815,103 @@ fn one_layer_at_a_time_gives_the_same_image() {
         ..hasty()
     };
     assert_eq!(pull(alone, &reference).ok(), pull(hasty(), &reference).ok());
+}
+
+#[test]
+fn a_client_certificate_opens_a_door() {
+    let server = peer!(RegistryServer::start(Wire::Mutual, Door::Open));
+    let reference = format!("{}/a/b:1", server.address());
+    let mut settings = hasty();
+    settings.http.ca_file = Some(server.ca());
+    assert!(!pull(settings.clone(), &reference).error().contains("404"));
+    let folder = tempfile::tempdir().unwrap();
+    let certs = folder.path().join(server.address());
+    std::fs::create_dir(&certs).unwrap();
+    std::fs::copy(server.ca(), certs.join("me.cert")).unwrap();
+    std::fs::copy(server.key(), certs.join("me.key")).unwrap();
+    settings.certs = vec![folder.path().to_owned()];
+    assert!(pull(settings, &reference).error().contains("404"));
+}
+
+#[test]
+fn an_identity_token_is_exchanged_and_its_scope_is_asked_for() {
+    let mut shelf = Shelf::default();
+    shelf.put_layout(&image().oci_layout("v1"), "v1");
+    let tokens = Arc::new(FaultServer::start(|_| {
+        let answer = json!({"access_token": "good", "expires_in": 300});
+        Reply::Whole(200, Vec::new(), answer.to_string().into_bytes())
+    }));
+    let realm = format!("http://{}/oauth", tokens.address());
+    let registry = FaultServer::start(move |asked| match asked.header("authorization") {
+        Some("Bearer good") => shelf.answer(asked),
+        _ => Reply::with(
+            401,
+            "WWW-Authenticate",
+            format!("Bearer realm=\"{realm}\",service=\"s & t\""),
+        ),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let auth = folder.path().join("auth.json");
+    let entry = json!({"auth": "PHRva2VuPjo=", "identitytoken": "long/lived"});
+    std::fs::write(
+        &auth,
+        json!({"auths": {registry.address(): entry}}).to_string(),
+    )
+    .unwrap();
+    let settings = RegistrySettings {
+        auth_files: vec![auth],
+        ..hasty()
+    };
+    pull(settings, &format!("{}/a/b:v1", registry.address())).ok();
+    let asked = tokens.asked();
+    assert_eq!(asked.len(), 1, "one token for all requests of all threads");
+    assert_eq!(
+        String::from_utf8_lossy(&asked[0].body),
+        "grant_type=refresh_token&service=s%20%26%20t&client_id=boxwright&scope=repository:a/b:pull&refresh_token=long/lived"
+    );
+}
+
+#[test]
+fn helpers_and_flags_of_the_command_line_count() {
+    let registry = {
+        let mut shelf = Shelf::default();
+        shelf.put_layout(&image().oci_layout("v1"), "latest");
+        // `ada:key` in base64.
+        FaultServer::start(move |asked| match asked.header("authorization") {
+            Some("Basic YWRhOmtleQ==") => shelf.answer(asked),
+            _ => Reply::with(401, "WWW-Authenticate", "Basic realm=\"x\""),
+        })
+    };
+    let sandbox = Sandbox::new();
+    sandbox.tree("file 0755 bin/docker-credential-test #!/bin/sh\\nread key\\necho \"$1 $key\" >>$HOME/asked\\necho '{\"Username\":\"ada\",\"Secret\":\"key\"}'\\n");
+    let config = json!({"credHelpers": {registry.address(): "test"}});
+    sandbox.file("docker/config.json", config.to_string());
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mirror = format!("{}/hub", registry.address());
+    let mut command =
+        sandbox.boxwright_command(["inspect", "docker://alpine", "--registry-mirror", &mirror]);
+    command
+        .env("DOCKER_CONFIG", sandbox.path("docker"))
+        .env("PATH", format!("{}:{path}", sandbox.path("bin").display()));
+    let ran = crate::support::process::run(&mut command).ok();
+    assert!(ran.stdout.contains("docker.io/library/alpine"), "{ran:?}");
+    assert!(
+        !registry
+            .lines_with("/v2/hub/library/alpine/manifests/latest")
+            .is_empty()
+    );
+    let asked = std::fs::read_to_string(sandbox.home().join("asked")).unwrap();
+    assert_eq!(asked, format!("get {}\n", registry.address()));
+    // Offline nothing is resolved, however the registry is called.
+    let before = registry.asked().len();
+    let args = [
+        "inspect",
+        "docker://alpine:other",
+        "--offline",
+        "--registry-mirror",
+        &mirror,
+    ];
+    let refused = sandbox.boxwright(args).fails_with(1);
+    assert!(refused.stderr.contains("with --offline"), "{refused:?}");
+    assert_eq!(registry.asked().len(), before);
 }

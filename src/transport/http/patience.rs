@@ -13,6 +13,8 @@ pub struct Patience {
     pub idle: Duration,
     /// The slowest server that is waited for, in bytes a second, over a whole body.
     pub slowest: u64,
+    /// What every body gets on top of that: names, handshakes and slow starts are in it.
+    pub grace: Duration,
     /// How often a request is made, all in all. At least 1.
     pub attempts: u32,
     /// The pause before the second attempt; each further one is twice as long.
@@ -31,6 +33,7 @@ impl Default for Patience {
             answer: Duration::from_secs(60),
             idle: Duration::from_secs(30),
             slowest: 32 << 10,
+            grace: Duration::from_secs(120),
             attempts: 5,
             pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(60),
@@ -39,15 +42,12 @@ impl Default for Patience {
     }
 }
 
-/// What every body gets, however small: names, handshakes and slow starts are in it.
-const GRACE: Duration = Duration::from_secs(120);
-
 impl Patience {
     /// When a body of `size` bytes must be there, if it is begun now.
     pub(crate) fn deadline(&self, size: u64) -> Instant {
         let slowest = Duration::from_secs(size / self.slowest.max(1));
         // A year is for ever, and no instant overflows by it.
-        Instant::now() + GRACE + slowest.min(Duration::from_secs(365 * 24 * 3600))
+        Instant::now() + self.grace + slowest.min(Duration::from_secs(365 * 24 * 3600))
     }
 
     /// How long to wait before attempt `attempt` (2 is the first that is waited for); `None` if

@@ -54,7 +54,8 @@ const MOST_BUNDLE: u64 = 16 << 20;
 
 /// The TLS configuration of the client library.
 pub(crate) fn tls_config(settings: &HttpSettings, trust: &Trust) -> Result<TlsConfig, HttpError> {
-    let mut builder = TlsConfig::builder();
+    let cryptography = Arc::new(rustls::crypto::ring::default_provider());
+    let mut builder = TlsConfig::builder().unversioned_rustls_crypto_provider(cryptography);
     match trust.verify {
         Verify::Off => builder = builder.disable_verification(true),
         Verify::Full => {

@@ -18,6 +18,8 @@ use super::token_server::TokenServer;
 pub(crate) enum Wire {
     Plain,
     Tls,
+    /// TLS, and clients must show the server's own certificate.
+    Mutual,
 }
 
 /// Who may come in.
@@ -55,7 +57,7 @@ impl RegistryServer {
         let program = required("docker-registry")?;
         let folder = folder("registry");
         let dir = folder.path().to_owned();
-        if wire == Wire::Tls || door == Door::Token {
+        if wire != Wire::Plain || door == Door::Token {
             make_certificate(&dir)?;
         }
         let tokens = match door {
@@ -105,11 +107,6 @@ impl RegistryServer {
     pub(crate) fn log(&self) -> String {
         self.keeper.log()
     }
-
-    /// The folder of its blobs and manifests.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.keeper.dir().join("data")
-    }
 }
 
 fn settings(
@@ -124,6 +121,10 @@ fn settings(
         Wire::Tls => {
             format!(", tls: {{certificate: {dir_text}/cert.pem, key: {dir_text}/key.pem}}")
         }
+        Wire::Mutual => format!(
+            ", tls: {{certificate: {dir_text}/cert.pem, key: {dir_text}/key.pem, \
+             clientcas: [{dir_text}/cert.pem]}}"
+        ),
     };
     let auth = match (door, tokens) {
         (Door::Htpasswd, _) => {
