@@ -92,8 +92,9 @@ impl HttpClient {
         }
         Err(HttpError::Redirect {
             url: request.url.clone(),
-            location: url.to_string(),
-            problem: format!("there are more than {MOST_REDIRECTS} redirects behind each other"),
+            problem: format!(
+                "{url}: there are more than {MOST_REDIRECTS} redirects behind each other"
+            ),
         })
     }
 
@@ -221,16 +222,13 @@ fn may_pass(error: &HttpError) -> bool {
 
 /// Where a redirect leads. From TLS it never leads into the clear.
 fn redirected(from: &Url, location: &str) -> Result<Url, HttpError> {
-    let wrong = |problem: String| HttpError::Redirect {
-        url: from.clone(),
-        location: location
-            .split('?')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(200)
-            .collect(),
-        problem,
+    let wrong = |problem: String| {
+        let place = location.split('?').next().unwrap_or_default();
+        let place: String = place.chars().take(200).collect();
+        HttpError::Redirect {
+            url: from.clone(),
+            problem: format!("{place:?}: {problem}"),
+        }
     };
     let to = from
         .join(location)

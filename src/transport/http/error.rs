@@ -26,13 +26,11 @@ pub enum HttpError {
         source: io::Error,
     },
     /// A redirect leads nowhere, round in circles, or from TLS into the clear.
-    #[error("follow {url} to {location:?}: {problem}")]
+    #[error("follow {url} to {problem}")]
     Redirect {
         /// What was asked for.
         url: Url,
-        /// Where the server points, without its query.
-        location: String,
-        /// What is wrong with it.
+        /// Where the server points, without the query, and what is wrong with that.
         problem: String,
     },
     /// A certificate or key could not be read.

@@ -32,7 +32,7 @@ pub struct RegistryClient {
     /// By registry, repository where credentials may depend on it, and scopes.
     authorizations: Mutex<BTreeMap<Scope, Authorization>>,
     /// By registry and repository. Helpers are slow; they are asked once.
-    credentials: Mutex<BTreeMap<(String, String), Option<Arc<Credentials>>>>,
+    credentials: Mutex<BTreeMap<(String, String), Found>>,
 }
 
 /// What is asked of a repository.
@@ -72,6 +72,9 @@ pub struct Access {
     /// `pull`, or `pull,push`.
     pub actions: &'static str,
 }
+
+/// The credentials for a repository, where there are any.
+type Found = Option<Arc<Credentials>>;
 
 type Scope = (String, String, Vec<String>);
 
@@ -288,7 +291,7 @@ impl RegistryClient {
         Ok(header)
     }
 
-    fn credentials(&self, endpoint: &Endpoint) -> Result<Option<Arc<Credentials>>, RegistryError> {
+    fn credentials(&self, endpoint: &Endpoint) -> Result<Found, RegistryError> {
         let key = (endpoint.host.clone(), endpoint.repository.clone());
         let mut known = locked(&self.credentials);
         if let Some(found) = known.get(&key) {

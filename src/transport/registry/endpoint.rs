@@ -73,7 +73,7 @@ fn endpoint(settings: &RegistrySettings, location: Location) -> Result<Endpoint,
     )))?;
     let mut authorities = certificates.authorities;
     authorities.extend(location.ca);
-    let is_named = settings.insecure.iter().any(|name| *name == location.host);
+    let is_named = settings.insecure.contains(&location.host);
     let base = Url::of(Scheme::Https, host_of(&location.host), "/")?;
     let safety = match location.safety {
         _ if is_named => Safety::Insecure,
