@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use boxwright::oci::{Platform, Reference};
 use boxwright::store::Store;
 use boxwright::transport::BaseImage;
-use boxwright::transport::http::{HttpClient, HttpSettings, Network, Patience, Trust};
+use boxwright::transport::http::{HttpClient, HttpSettings, Network, Patience, Secret, Trust};
 use boxwright::transport::registry::{RegistryClient, RegistrySettings};
 use serde_json::json;
 
@@ -19,6 +19,8 @@ use crate::support::peers::{Skopeo, peer};
 use crate::support::raw_tar::{Header, flag};
 use crate::support::registry::{Door, PASSWORD, RegistryServer, USER, Wire};
 use crate::support::sandbox::Sandbox;
+
+const PASSWORD_OF_PROXY: &str = "hunter2";
 
 /// An image with a small and a larger layer that does not compress to nothing.
 fn image() -> Image {
@@ -503,6 +505,13 @@ fn what_is_here_is_not_fetched_again_and_offline_asks_nobody() {
             .digest,
         first.digest
     );
+    let elsewhere = format!("never.invalid/x/y@{}", first.digest);
+    assert_eq!(
+        pull_into(&pulled.store, offline.clone(), &elsewhere)
+            .unwrap()
+            .digest,
+        first.digest
+    );
     let unknown = format!("{}/a/b:v2", server.address());
     let error = pull_into(&pulled.store, offline.clone(), &unknown).unwrap_err();
     assert!(error.contains("it was not pulled before"), "{error}");
@@ -914,4 +923,29 @@ fn helpers_and_flags_of_the_command_line_count() {
     let refused = sandbox.boxwright(args).fails_with(1);
     assert!(refused.stderr.contains("with --offline"), "{refused:?}");
     assert_eq!(registry.asked().len(), before);
+}
+
+#[test]
+fn proxies_are_used_for_all_but_this_machine() {
+    let proxy = FaultServer::start(|_| Reply::status(502));
+    let mut settings = hasty();
+    settings.http.patience.attempts = 1;
+    let address = Secret::new(format!(
+        "http://ada:{PASSWORD_OF_PROXY}@{}",
+        proxy.address()
+    ));
+    settings.http.proxies.https = Some(address.clone());
+    settings.http.proxies.http = Some(address);
+    settings.http.proxies.none_for = "direct.invalid".to_owned();
+    let through = pull(settings.clone(), "registry.invalid/a/b:v1");
+    assert!(
+        !through.error().contains(PASSWORD_OF_PROXY),
+        "{}",
+        through.error()
+    );
+    assert_eq!(proxy.lines_with("CONNECT registry.invalid:443").len(), 1);
+    pull(settings.clone(), "direct.invalid/a/b:v1").error();
+    let here = faulty(|_, _, _| None);
+    pull(settings, &format!("{}/a/b:v1", here.address())).ok();
+    assert_eq!(proxy.asked().len(), 1, "{:?}", proxy.lines_with(""));
 }

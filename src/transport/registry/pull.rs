@@ -33,7 +33,11 @@ impl RegistryClient {
         store: &Store,
     ) -> Result<BaseImage, TransportError> {
         let reference = reference.clone().with_default_tag();
-        let endpoints = self.endpoints(&reference, Purpose::Pull)?;
+        let mut endpoints = self.endpoints(&reference, Purpose::Pull)?;
+        if self.is_offline() {
+            // All that counts is the store, and every place would say the same.
+            endpoints.retain(|endpoint| !endpoint.is_mirror);
+        }
         let mut failed = Vec::new();
         for endpoint in &endpoints {
             let remote = Remote::new(self, endpoint, store, &reference);
@@ -85,7 +89,7 @@ impl RegistryClient {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<BaseImage, TransportError> {
-        let top = match self.is_offline() {
+        let top = match self.is_offline() && reference.digest().is_none() {
             false => remote.resolve(reference)?,
             true => known::recall(remote.store, reference, platform)
                 .map_err(in_store)?

@@ -83,6 +83,11 @@ impl<'a> Remote<'a> {
                 None => self.fetch_manifest(&digest.to_string(), Some(digest)),
             };
         }
+        // One that is in trouble has been asked often enough.
+        if head.status() == 429 || head.status() >= 500 {
+            let what = self.manifest(tag);
+            return Err(RegistryError::refused(format!("read {what}"), head));
+        }
         // Some registries know no HEAD, or say no digest.
         self.fetch_manifest(tag, None)
     }
@@ -93,10 +98,7 @@ impl<'a> Remote<'a> {
         name: &str,
         expected: Option<Digest>,
     ) -> Result<Descriptor, RegistryError> {
-        let what = format!(
-            "manifest {name} of {}/{}",
-            self.endpoint.host, self.endpoint.repository
-        );
+        let what = self.manifest(name);
         let answer = self.call(Method::GET, &format!("manifests/{name}"), &[])?;
         if !answer.is_success() {
             return Err(RegistryError::refused(format!("read {what}"), answer));
@@ -117,6 +119,14 @@ impl<'a> Remote<'a> {
             .map_err(|problem| RegistryError::Document { what, problem })?;
         self.keep(&bytes)?;
         Ok(described)
+    }
+
+    /// A manifest, for messages.
+    fn manifest(&self, name: &str) -> String {
+        let Endpoint {
+            host, repository, ..
+        } = self.endpoint;
+        format!("manifest {name} of {host}/{repository}")
     }
 
     /// Asks the repository; a layer from `offset` on.
