@@ -18,7 +18,7 @@ use crate::plan::{
 use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::{FileIndex, Store};
-use crate::transport::registry::RegistryClient;
+use crate::transport::registry::{Fetched, RegistryClient};
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
 
 /// Evaluates the stages of one plan.
@@ -336,15 +336,24 @@ impl<'a> Workshop<'a> {
             return Ok(Arc::clone(base));
         }
         let source = &self.plan.images[place];
+        let name = source.to_string();
+        let watch = |Fetched { done, total }| {
+            self.observer.event(Event::BaseFetched {
+                reference: &name,
+                done,
+                total,
+            });
+        };
         let base = bases::import(
             source,
             self.request.folder(),
             &self.plan.platform,
             self.store,
             self.registries,
+            &watch,
         )?;
         self.observer.event(Event::BaseImported {
-            reference: &source.to_string(),
+            reference: &name,
             layers: base.layers.len(),
             bytes: base.layers.iter().map(|layer| layer.blob.size).sum(),
         });

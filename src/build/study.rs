@@ -92,6 +92,7 @@ pub fn check_image(
         &Platform::host(),
         &store,
         &RegistryClient::new(registries),
+        &|_| (),
     )?);
     unpack_all(&[Arc::clone(&base)], &store)?;
     let titles = titles(&base);
@@ -131,6 +132,7 @@ pub fn inspect_image(
         &Platform::host(),
         &store,
         &registries,
+        &|_| (),
     )?;
     let layers = base.layers.iter().map(|layer| LayerFacts {
         descriptor: &layer.layer.descriptor,

@@ -94,7 +94,7 @@ fn pull_into(
     let reference: Reference = reference.parse().expect("a reference");
     let client = RegistryClient::new(settings);
     client
-        .pull(&reference, &Platform::host(), store)
+        .pull(&reference, &Platform::host(), store, &|_| ())
         .map_err(|error| {
             let mut text = error.to_string();
             let mut next = std::error::Error::source(&error);
@@ -470,6 +470,7 @@ fn the_entry_of_an_index_for_the_platform_is_taken() {
         &reference.parse().unwrap(),
         &"linux/riscv64".parse().unwrap(),
         &pulled.store,
+        &|_| (),
     );
     let none = none.unwrap_err().to_string();
     assert!(none.contains("it is for linux/s390x"), "{none}");
@@ -651,6 +652,22 @@ fn a_build_from_a_registry_is_the_build_from_the_same_layout() {
         args.extend(more);
         sandbox.boxwright(args).ok().stdout
     };
+    let json = [
+        "build",
+        "a",
+        "-o",
+        "oci:json",
+        "--progress",
+        "json",
+        "--store",
+        "fresh",
+    ];
+    let told = sandbox.boxwright(json).ok().stderr;
+    let fetched = told
+        .lines()
+        .filter(|line| line.contains("\"base_fetched\""));
+    let last: serde_json::Value = serde_json::from_str(fetched.last().expect("an event")).unwrap();
+    assert_eq!(last["done"], last["total"], "{told}");
     // Titles of steps name the source, and are in the history; the layers are the same.
     let (first, local) = (digest("a", &[]), digest("b", &[]));
     assert!(!first.is_empty() && !local.is_empty());

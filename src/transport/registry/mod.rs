@@ -36,5 +36,6 @@ pub use client::{Access, Call, Place, RegistryClient};
 pub use endpoint::{Endpoint, Purpose};
 pub use error::RegistryError;
 pub use login::{Stored, log_in, log_out};
+pub use pull::{Fetched, Watch};
 pub use settings::{Mirror, RegistrySettings};
 pub use table::{Location, RegistryTable, Safety};

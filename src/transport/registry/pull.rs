@@ -1,9 +1,9 @@
 //! Pull: a reference becomes a base image whose layers are in the store.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::oci::{BlobSink, Descriptor, Platform, Reference};
@@ -17,11 +17,27 @@ use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::known;
 use crate::transport::registry::remote::Remote;
 
+/// How far the layers of an image have come that were not here, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// So far. Bytes that had to be fetched again count once.
+    pub done: u64,
+    /// In all.
+    pub total: u64,
+}
+
+/// Who is told how far layers have come, by several threads.
+pub type Watch<'a> = &'a (dyn Fn(Fetched) + Sync);
+
+/// How many bytes of a layer are told of at once.
+const TELLING: u64 = 256 << 10;
+
 impl RegistryClient {
     /// Brings the image for `platform` into the store. Its tag is asked for every time, its blobs
     /// only if they are not here. Mirrors are asked first, the registry itself last.
     ///
-    /// Without network it is the image that the reference was the last time.
+    /// Without network it is the image that the reference was the last time. `watch` is told how far
+    /// layers have come that are not here.
     ///
     /// # Errors
     /// No place that has it, none for the platform, documents or layers that are not what their
@@ -31,6 +47,7 @@ impl RegistryClient {
         reference: &Reference,
         platform: &Platform,
         store: &Store,
+        watch: Watch<'_>,
     ) -> Result<BaseImage, TransportError> {
         let reference = reference.clone().with_default_tag();
         let mut endpoints = self.endpoints(&reference, Purpose::Pull)?;
@@ -41,7 +58,7 @@ impl RegistryClient {
         let mut failed = Vec::new();
         for endpoint in &endpoints {
             let remote = Remote::new(self, endpoint, store, &reference);
-            let error = match self.pull_from(&remote, &reference, platform) {
+            let error = match self.pull_from(&remote, &reference, platform, watch) {
                 Ok(base) => return Ok(base),
                 Err(error) => error,
             };
@@ -88,6 +105,7 @@ impl RegistryClient {
         remote: &Remote<'_>,
         reference: &Reference,
         platform: &Platform,
+        watch: Watch<'_>,
     ) -> Result<BaseImage, TransportError> {
         let top = match self.is_offline() && reference.digest().is_none() {
             false => remote.resolve(reference)?,
@@ -96,7 +114,7 @@ impl RegistryClient {
                 .ok_or_else(|| RegistryError::Offline(reference.to_string()))?,
         };
         let (found, documents) = layout::descend(remote, top.clone(), platform)?;
-        fetch_layers(remote, &found.layers, self.settings().parallel.get())?;
+        fetch_layers(remote, &found.layers, self.settings().parallel.get(), watch)?;
         let layers = found.layers.iter().map(|layer| layer.digest);
         let blobs: Vec<_> = documents.into_iter().chain(layers).collect();
         known::remember(remote.store, reference, platform, &top, &blobs).map_err(in_store)?;
@@ -113,6 +131,7 @@ fn fetch_layers(
     remote: &Remote<'_>,
     layers: &[Descriptor],
     parallel: usize,
+    watch: Watch<'_>,
 ) -> Result<(), TransportError> {
     let mut seen = BTreeSet::new();
     let mut missing = Vec::new();
@@ -122,11 +141,22 @@ fn fetch_layers(
             missing.push(layer);
         }
     }
+    let counter = Counter {
+        done: AtomicU64::new(0),
+        total: missing
+            .iter()
+            .map(|layer| layer.size)
+            .fold(0, u64::saturating_add),
+        watch,
+    };
+    if !missing.is_empty() {
+        counter.add(0);
+    }
     let next = AtomicUsize::new(0);
     let first_error = Mutex::new(None);
     let work = || {
         while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Err(error) = fetch_layer(remote, layer) else {
+            let Err(error) = fetch_layer(remote, layer, &counter) else {
                 continue;
             };
             next.store(missing.len(), Ordering::Relaxed);
@@ -150,7 +180,46 @@ fn fetch_layers(
     }
 }
 
-fn fetch_layer(remote: &Remote<'_>, layer: &Descriptor) -> Result<(), TransportError> {
+/// Adds up the bytes of all threads.
+struct Counter<'a> {
+    done: AtomicU64,
+    total: u64,
+    watch: Watch<'a>,
+}
+
+impl Counter<'_> {
+    fn add(&self, count: u64) {
+        let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
+        (self.watch)(Fetched {
+            done,
+            total: self.total,
+        });
+    }
+}
+
+/// Counts what is read of one layer.
+struct Counted<'a, R> {
+    inner: R,
+    counter: &'a Counter<'a>,
+    untold: u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.untold += count as u64;
+        if self.untold >= TELLING || (count == 0 && self.untold > 0) {
+            self.counter.add(std::mem::take(&mut self.untold));
+        }
+        Ok(count)
+    }
+}
+
+fn fetch_layer(
+    remote: &Remote<'_>,
+    layer: &Descriptor,
+    counter: &Counter<'_>,
+) -> Result<(), TransportError> {
     let Descriptor { digest, size, .. } = *layer;
     let first = remote.blob(&digest, 0)?;
     let action = || format!("read layer {digest} of {}", remote.endpoint.host);
@@ -165,7 +234,12 @@ fn fetch_layer(remote: &Remote<'_>, layer: &Descriptor) -> Result<(), TransportE
     let ask = |offset| remote.blob(&digest, offset).map_err(io::Error::other);
     // One byte more than there should be, so that whoever checks sees that there is more.
     let http = &remote.client.http;
-    let mut download = http.resuming(first, Some(size), size.saturating_add(1), Box::new(ask));
+    let download = http.resuming(first, Some(size), size.saturating_add(1), Box::new(ask));
+    let mut download = Counted {
+        inner: download,
+        counter,
+        untold: 0,
+    };
     remote
         .store
         .put(&digest, size, &mut download)
