@@ -22,6 +22,7 @@
 //! | [`plan`] | `BuildSpec` → [`plan::Plan`]: which stages, in which order, from which sources |
 //! | [`context`] | directory → [`context::Snapshot`]: ignore rules, walk, content digests |
 //! | [`steps`] | (tree, step) → changeset: copy, write, mkdir, link, remove, users |
+//! | [`sandbox`] | (tree, command) → changeset: tiers, namespaces, mounts, limits |
 //! | [`layer`] | changeset ↔ layer: tar, whiteouts, frames, codecs |
 //! | [`image`] | layers + config → image: documents and their validation |
 //! | [`transport`] | image ↔ the world: layouts and archives |
@@ -45,6 +46,7 @@ pub mod image;
 pub mod layer;
 pub mod oci;
 pub mod plan;
+pub mod sandbox;
 pub mod spec;
 pub mod steps;
 pub mod store;

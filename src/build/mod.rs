@@ -6,18 +6,23 @@
 //! the events as they come.
 
 mod bases;
+mod contexts;
 mod error;
 pub mod event;
+mod memo;
+mod mirror;
 pub mod report;
 pub mod request;
 mod run;
 mod stages;
 mod study;
+mod target;
 
 pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
-pub use report::{BuildReport, LayerLine, Origin, OutputKind, OutputLine};
+pub use mirror::{Dockerfile, Mirror, mirror};
+pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse};
 pub use run::{build, plans};
 pub use study::{check_image, check_spec, inspect_image};

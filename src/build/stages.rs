@@ -1,23 +1,23 @@
 //! Stages, evaluated: every step becomes a changeset, and nothing is read but what steps look at.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::build::bases::{self, Base};
+use crate::build::contexts::{Context, Contexts};
 use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer};
 use crate::build::report::Origin;
 use crate::build::request::BuildRequest;
-use crate::context::{Snapshot, Wanted, rules_for};
+use crate::context::Snapshot;
 use crate::image::{self, ConfigInputs, ImageError, resolve_user};
-use crate::oci::{Digest, ImageConfig};
+use crate::oci::ImageConfig;
 use crate::plan::{
     ContextId, ImageId, Plan, PlannedLayer, PlannedStage, Source, StageBase, StageId,
 };
 use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
-use crate::store::{FileIndex, Store};
+use crate::store::Store;
 use crate::transport::registry::{Fetched, RegistryClient};
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
 
@@ -28,7 +28,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
     registries: &'a RegistryClient,
-    contexts: BTreeMap<usize, Arc<Snapshot>>,
+    pub(crate) contexts: &'a Contexts<'a>,
     images: BTreeMap<usize, Arc<Base>>,
     steps_done: u64,
     notes: Vec<String>,
@@ -69,6 +69,7 @@ impl<'a> Workshop<'a> {
         plan: &'a Plan,
         store: &'a Store,
         observer: &'a dyn Observer,
+        contexts: &'a Contexts<'a>,
         registries: &'a RegistryClient,
     ) -> Workshop<'a> {
         Workshop {
@@ -77,7 +78,7 @@ impl<'a> Workshop<'a> {
             store,
             observer,
             registries,
-            contexts: BTreeMap::new(),
+            contexts,
             images: BTreeMap::new(),
             steps_done: 0,
             notes: Vec::new(),
@@ -104,13 +105,38 @@ impl<'a> Workshop<'a> {
         std::mem::take(&mut self.notes)
     }
 
-    /// Keeps what was learnt of the contexts' files.
-    pub(crate) fn remember(&self) -> Result<(), BuildError> {
-        for (place, snapshot) in &self.contexts {
-            let directory = self.plan.contexts[*place].located(self.request.folder());
-            snapshot.remember(self.store, &context_key(&directory), self.store.opened())?;
+    /// The contexts that steps copy from, walked, with their names.
+    pub(crate) fn used_contexts(&self) -> Result<Vec<(&'a str, Arc<Context>)>, BuildError> {
+        let steps = self.plan.stages.iter().flat_map(PlannedStage::steps);
+        let used: BTreeSet<usize> = steps
+            .filter_map(|step| match step.source {
+                Some(Source::Context(ContextId(place))) => Some(place),
+                _ => None,
+            })
+            .collect();
+        let contexts = used.into_iter().map(|place| {
+            let planned = &self.plan.contexts[place];
+            Ok((planned.name.as_str(), self.contexts.context(planned)?))
+        });
+        contexts.collect()
+    }
+
+    /// The images that the plan uses, each by its place.
+    pub(crate) fn used_images(&mut self) -> Result<Vec<Arc<Base>>, BuildError> {
+        let places = 0..self.plan.images.len();
+        places.map(|place| self.image(ImageId(place))).collect()
+    }
+
+    /// The image at the bottom of the target, if there is one.
+    pub(crate) fn bottom(&mut self) -> Result<Option<Arc<Base>>, BuildError> {
+        let mut stage = self.plan.target_stage();
+        loop {
+            match stage.base {
+                StageBase::Scratch => return Ok(None),
+                StageBase::Image(id) => return self.image(id).map(Some),
+                StageBase::Stage(id) => stage = self.plan.stage(id),
+            }
         }
-        Ok(())
     }
 
     fn stage(&mut self, stage: &PlannedStage, done: &[Evaluated]) -> Result<Evaluated, BuildError> {
@@ -299,36 +325,9 @@ impl<'a> Workshop<'a> {
         })
     }
 
-    fn context(&mut self, ContextId(place): ContextId) -> Result<Arc<Snapshot>, BuildError> {
-        if let Some(snapshot) = self.contexts.get(&place) {
-            return Ok(Arc::clone(snapshot));
-        }
-        let planned = &self.plan.contexts[place];
-        let directory = planned.located(self.request.folder());
-        let spec_file = planned.is_main.then_some(self.request.spec_file.as_path());
-        let rules = rules_for(&directory, spec_file)?;
-        let index = FileIndex::load(self.store, &context_key(&directory))?;
-        let wanted = match planned.wanted.iter().any(crate::tree::LayerPath::is_root) {
-            true => Wanted::All,
-            false => Wanted::Below(planned.wanted.clone()),
-        };
-        let snapshot = Arc::new(Snapshot::take(
-            &directory,
-            &rules,
-            &wanted,
-            index,
-            self.request.jobs,
-        )?);
-        let counts = snapshot.counts;
-        self.observer.event(Event::ContextWalked {
-            name: &planned.name,
-            files: counts.files,
-            bytes: counts.bytes,
-            excluded: counts.excluded,
-        });
-        self.notes.extend(snapshot.notes.iter().cloned());
-        self.contexts.insert(place, Arc::clone(&snapshot));
-        Ok(snapshot)
+    fn context(&self, ContextId(place): ContextId) -> Result<Arc<Snapshot>, BuildError> {
+        let context = self.contexts.context(&self.plan.contexts[place])?;
+        self.contexts.snapshot(&context)
     }
 
     fn image(&mut self, ImageId(place): ImageId) -> Result<Arc<Base>, BuildError> {
@@ -433,13 +432,6 @@ pub(crate) fn bytes(changes: &Changeset) -> u64 {
         .iter()
         .filter_map(|(_, change)| change.entry().and_then(Entry::as_file));
     files.map(|file| file.content.size()).sum()
-}
-
-/// A context's index is found by its directory; that decides nothing but what need not be read.
-fn context_key(directory: &Path) -> Digest {
-    let real = std::fs::canonicalize(directory);
-    let path = real.as_deref().unwrap_or(directory);
-    Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
 }
 
 /// An error that has a place in the spec is told there.

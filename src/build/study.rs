@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::build::bases::{self, Base};
+use crate::build::contexts::Contexts;
 use crate::build::error::BuildError;
 use crate::build::event::Observer;
 use crate::build::request::BuildRequest;
@@ -34,7 +35,8 @@ pub fn check_spec(
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    let mut workshop = Workshop::new(request, plan, &store, observer, &registries);
+    let contexts = Contexts::new(request, &store, observer);
+    let mut workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;
     let base_title = target.base.as_ref().map(|base| base.source.to_string());

@@ -6,6 +6,7 @@
 //! it means, [`exit`] what a failure says and which code it gives.
 
 mod args;
+mod bench;
 mod build;
 mod cache;
 mod check;
@@ -55,6 +56,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
         Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),
         Some(Command::Logout(args)) => login::log_out_at(args, environment, terminal),
+        Some(Command::Bench(args)) => bench::run(args, environment, terminal),
         Some(Command::Cache(args)) => cache::run(args, environment, terminal),
         Some(Command::Schema(_)) => schema::run(terminal),
         Some(Command::Completions(args)) => completions::run(args, terminal),

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::store::ContentError;
 use crate::tree::PathError;
 
 /// Why a context could not be read. The texts fit after "failed to".
@@ -61,9 +60,6 @@ pub enum ContextError {
         /// Why.
         source: io::Error,
     },
-    /// The content of a file could not be read.
-    #[error(transparent)]
-    Content(#[from] ContentError),
 }
 
 /// What is wrong in an ignore file, and where.

@@ -1,27 +1,28 @@
-//! The walk: a directory becomes a sorted list of entries, on all cores.
+//! The walk: a directory becomes lists of what its directories hold, on all cores.
 //!
 //! Every directory is a job: opened by its path below the root without following a link, listed,
 //! its entries judged and looked at, closed. So no more directories are open than there are
-//! threads, and depth costs nothing. Jobs end in any order; the list is put together afterwards by
-//! name, so neither `readdir` nor the number of threads shows in it.
+//! threads, and depth costs nothing. Jobs end in any order; every list is sorted by name, so
+//! neither `readdir` nor the number of threads shows in it.
+//!
+//! A walk is all that a build does to a context that has not changed, so it makes nothing that
+//! only a changed one needs: an entry is a name and what `stat` said of it.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
-use std::io;
+use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 
-use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RawDirEntry, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::context::error::ContextError;
 use crate::context::ignore::{IgnoreRules, Judge};
-use crate::context::xattrs;
-use crate::store::{FileIndex, Known};
-use crate::tree::{Content, DiskFile, Entry, File, FileStat, Inode, LayerPath, Node, Xattrs};
+use crate::oci::{Digest, Hasher};
+use crate::tree::{Bytes, FileStat, LayerPath, MAX_PATH};
 
 /// What of a context is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub enum Wanted {
 /// What a walk has met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Regular files in the snapshot.
+    /// Regular files that may be copied.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -45,41 +46,44 @@ pub struct Counts {
     pub pruned: u64,
 }
 
-/// All that a walk has found, sorted.
-#[derive(Debug)]
-pub(crate) struct Walked {
-    pub(crate) entries: Vec<(LayerPath, Entry)>,
-    pub(crate) stats: BTreeMap<LayerPath, FileStat>,
-    pub(crate) notes: Vec<String>,
-    pub(crate) counts: Counts,
-}
-
 /// What decides a walk.
 pub(crate) struct Walk<'a> {
-    pub(crate) root: Arc<Path>,
+    pub(crate) root: &'a Path,
     pub(crate) rules: &'a IgnoreRules,
     pub(crate) wanted: &'a Wanted,
-    pub(crate) index: &'a FileIndex,
 }
 
-/// One entry of a directory.
-struct Found {
-    path: LayerPath,
-    entry: Entry,
-    stat: FileStat,
+/// One directory as it was listed.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The directory.
+    pub(crate) path: LayerPath,
+    /// What is in it, in the order of names.
+    pub(crate) seen: Vec<Seen>,
+    /// The names of all that is in it, one behind the other.
+    names: Vec<u8>,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+    pub(crate) counts: Counts,
+    /// Covers everything that `seen` says.
+    pub(crate) digest: Digest,
+}
+
+/// An entry of a directory as `stat` saw it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    name: (u32, u32),
+    /// Kind and permissions.
+    pub(crate) mode: u32,
+    /// Whether the file has other names.
+    pub(crate) is_linked: bool,
     /// Excluded itself, but something below it may not be.
-    is_only_a_way: bool,
-    /// The job that lists it, if it is a directory that is walked.
-    job: Option<usize>,
-}
-
-/// One directory, listed.
-#[derive(Default)]
-struct Listed {
-    found: Vec<Found>,
-    notes: Vec<String>,
-    excluded: u64,
-    pruned: u64,
+    pub(crate) is_only_a_way: bool,
+    /// Which list tells what is in it, if it is a directory.
+    pub(crate) listed: Option<u32>,
+    pub(crate) stat: FileStat,
+    /// Where it leads, if it is a symbolic link.
+    pub(crate) target: Option<Bytes>,
 }
 
 /// What the rules make of an entry.
@@ -109,16 +113,19 @@ struct Board<'a> {
     error: Option<(LayerPath, ContextError)>,
 }
 
+/// What one call for directory entries may fill; most directories take a single call.
+const BUFFER: usize = 1 << 15;
+
+/// More threads than this do not make a walk faster.
+const MOST_THREADS: usize = 8;
+
 impl<'a> Walk<'a> {
-    /// Walks.
-    pub(crate) fn run(&self, threads: NonZeroUsize) -> Result<Walked, ContextError> {
-        let failed = |source: io::Error| ContextError::Root {
-            path: self.root.to_path_buf(),
-            source,
-        };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&*self.root, flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
+    /// Walks. The list of the root is the first; [`Seen::listed`] leads from it to all others.
+    pub(crate) fn run(
+        &self,
+        root: &OwnedFd,
+        threads: NonZeroUsize,
+    ) -> Result<Vec<Listed>, ContextError> {
         let first = Job {
             id: 0,
             path: LayerPath::root(),
@@ -132,21 +139,27 @@ impl<'a> Walk<'a> {
         });
         let changed = Condvar::new();
         std::thread::scope(|scope| {
-            for _ in 0..threads.get().min(8) {
-                scope.spawn(|| self.work(&root, &board, &changed));
+            for _ in 1..threads.get().min(MOST_THREADS) {
+                scope.spawn(|| self.work(root, &board, &changed));
             }
+            self.work(root, &board, &changed);
         });
         let board = board
             .into_inner()
             .expect("no thread panics while it holds the board");
         match board.error {
             Some((_, error)) => Err(error),
-            None => Ok(gather(board.listed)),
+            None => Ok(board
+                .listed
+                .into_iter()
+                .map(|listed| listed.expect("without an error every job was answered"))
+                .collect()),
         }
     }
 
     /// Takes jobs until there are none and nobody can make new ones.
     fn work(&self, root: &OwnedFd, board: &Mutex<Board<'a>>, changed: &Condvar) {
+        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
         let mut held = board
             .lock()
             .expect("no thread panics while it holds the board");
@@ -154,13 +167,15 @@ impl<'a> Walk<'a> {
             while let Some(job) = held.jobs.pop() {
                 held.under_way += 1;
                 drop(held);
-                let listed = self.list(root, &job);
+                let listed = self.list(root, &job, &mut buffer);
                 held = board
                     .lock()
                     .expect("no thread panics while it holds the board");
                 held.under_way -= 1;
                 held.answer(&job, listed);
-                changed.notify_all();
+                if held.jobs.len() > 1 || held.under_way == 0 {
+                    changed.notify_all();
+                }
             }
             if held.under_way == 0 {
                 return;
@@ -171,14 +186,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn list(&self, root: &OwnedFd, job: &Job<'a>) -> Result<Listed, ContextError> {
-        let mut listed = Listed::default();
-        let opened = open_below(root, &job.path).and_then(|directory| {
-            let entries = Dir::read_from(&directory)?;
-            Ok((directory, entries))
-        });
-        let (directory, entries) = match opened {
-            Ok(opened) => opened,
+    fn list(
+        &self,
+        root: &OwnedFd,
+        job: &Job<'a>,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<Listed, ContextError> {
+        let mut listed = Listed::new(job.path.clone());
+        let directory = match open_below(root, &job.path) {
+            Ok(directory) => directory,
             // What is excluded is no error; but if a rule hoped for something in it, that is told.
             Err(error) if job.is_only_a_way => {
                 let shown = self.on_disk(&job.path);
@@ -192,7 +208,8 @@ impl<'a> Walk<'a> {
         };
         // The error of the first name is the one to tell, whichever `readdir` gives first.
         let mut first_error: Option<(Vec<u8>, ContextError)> = None;
-        for entry in entries {
+        let mut entries = RawDir::new(&directory, buffer);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| self.unreadable(&job.path, error))?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
@@ -206,35 +223,42 @@ impl<'a> Walk<'a> {
                 first_error = Some((name.to_vec(), error));
             }
         }
-        if let Some((_, error)) = first_error {
-            return Err(error);
+        match first_error {
+            Some((_, error)) => Err(error),
+            None => {
+                listed.settle();
+                Ok(listed)
+            }
         }
-        listed
-            .found
-            .sort_unstable_by(|one, two| one.path.cmp(&two.path));
-        Ok(listed)
     }
 
     /// What the rules make of an entry, and the count of what they leave out.
     fn judge(
         &self,
         job: &Job<'a>,
-        path: &LayerPath,
+        name: &[u8],
         kind: FileType,
-        listed: &mut Listed,
-    ) -> Judged {
-        let verdict = job.judge.verdict(path);
-        if !verdict.is_excluded {
-            return Judged::In;
+        counts: &mut Counts,
+    ) -> Result<Judged, ContextError> {
+        if self.rules.is_empty() && *self.wanted == Wanted::All {
+            return Ok(Judged::In);
         }
-        listed.excluded += 1;
+        let path = self.path(&job.path, name)?;
+        if !self.is_wanted(&path) {
+            return Ok(Judged::Out);
+        }
+        let verdict = job.judge.verdict(&path);
+        if !verdict.is_excluded {
+            return Ok(Judged::In);
+        }
+        counts.excluded += 1;
         // Some file systems do not say what a name stands for before it is looked at.
         let may_be_directory = matches!(kind, FileType::Directory | FileType::Unknown);
-        if may_be_directory && self.rules.may_take_in_below(path, verdict) {
-            return Judged::Way;
+        if may_be_directory && self.rules.may_take_in_below(&path, verdict) {
+            return Ok(Judged::Way);
         }
-        listed.pruned += u64::from(kind == FileType::Directory);
-        Judged::Out
+        counts.pruned += u64::from(kind == FileType::Directory);
+        Ok(Judged::Out)
     }
 
     /// Judges one entry, and looks at it if it is not left out.
@@ -242,21 +266,15 @@ impl<'a> Walk<'a> {
         &self,
         job: &Job<'a>,
         directory: &OwnedFd,
-        entry: &DirEntry,
+        entry: &RawDirEntry<'_>,
         listed: &mut Listed,
     ) -> Result<(), ContextError> {
         let name = entry.file_name();
-        let path = job.path.join(name.to_bytes());
-        let path = path.map_err(|source| ContextError::Name {
-            path: self
-                .on_disk(&job.path)
-                .join(OsStr::from_bytes(name.to_bytes())),
-            source,
-        })?;
-        if !self.is_wanted(&path) {
-            return Ok(());
+        let bytes = name.to_bytes();
+        if job.path.as_bytes().len() + 1 + bytes.len() > MAX_PATH {
+            return self.path(&job.path, bytes).map(|_| ());
         }
-        let is_only_a_way = match self.judge(job, &path, entry.file_type(), listed) {
+        let is_only_a_way = match self.judge(job, bytes, entry.file_type(), &mut listed.counts)? {
             Judged::In => false,
             Judged::Way => true,
             Judged::Out => return Ok(()),
@@ -265,99 +283,49 @@ impl<'a> Walk<'a> {
             Ok(stat) => stat,
             // It went away between being listed and being looked at, as if it had never been.
             Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(self.unreadable(&path, error)),
+            Err(error) => return Err(self.unreadable(&self.path(&job.path, bytes)?, error)),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if is_only_a_way && kind != FileType::Directory {
             return Ok(());
         }
-        if kind == FileType::Socket {
-            let shown = self.on_disk(&path);
-            listed
-                .notes
-                .push(format!("{} is a socket and was left out", shown.display()));
-            return Ok(());
-        }
-        let seen = file_stat(&stat);
-        let known = self.index.lookup(&path, &seen);
-        let node = self.node(&path, directory, name, &stat, known.as_ref())?;
-        let is_link = matches!(node, Node::Symlink(_));
-        let xattrs = match known {
-            Some(known) => known.xattrs,
-            None if is_link => Xattrs::default(),
-            None => xattrs::read(directory, name, || self.on_disk(&path))
-                .map_err(|error| self.unreadable(&path, error))?,
+        let special = |kind| {
+            let path = self.on_disk(&self.path(&job.path, bytes)?);
+            Err(ContextError::Special { path, kind })
         };
-        let mode = if is_link {
-            0o777
-        } else {
-            (stat.st_mode & 0o7777) as u16
+        let target = match kind {
+            FileType::Symlink => Some(self.target(&job.path, directory, name)?),
+            FileType::Socket => {
+                let shown = self.on_disk(&self.path(&job.path, bytes)?);
+                let note = format!("{} is a socket and was left out", shown.display());
+                listed.notes.push(note);
+                return Ok(());
+            }
+            FileType::Directory | FileType::RegularFile | FileType::Fifo => None,
+            FileType::CharacterDevice | FileType::BlockDevice => return special("device"),
+            _ => return special("thing of an unknown kind"),
         };
-        let entry = Entry {
-            xattrs,
-            ..Entry::new(node, mode)
-        };
-        listed.found.push(Found {
-            path,
-            entry,
-            stat: seen,
-            is_only_a_way,
-            job: None,
-        });
+        listed.push(bytes, &stat, target, is_only_a_way);
         Ok(())
     }
 
-    fn node(
+    fn target(
         &self,
-        path: &LayerPath,
-        directory: &OwnedFd,
+        directory: &LayerPath,
+        opened: &OwnedFd,
         name: &CStr,
-        stat: &Stat,
-        known: Option<&Known>,
-    ) -> Result<Node, ContextError> {
-        let special = |kind| {
-            Err(ContextError::Special {
-                path: self.on_disk(path),
-                kind,
-            })
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Node::Directory),
-            FileType::RegularFile => Ok(self.file(path, stat, file_stat(stat), known)),
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(directory, name, Vec::new());
-                let target = target.map_err(|error| self.unreadable(path, error))?;
-                Ok(Node::Symlink(target.to_bytes().into()))
-            }
-            FileType::Fifo => Ok(Node::Fifo),
-            FileType::CharacterDevice | FileType::BlockDevice => special("device"),
-            _ => special("thing of an unknown kind"),
+    ) -> Result<Bytes, ContextError> {
+        match rustix::fs::readlinkat(opened, name, Vec::new()) {
+            Ok(target) => Ok(target.to_bytes().into()),
+            Err(error) => Err(self.unreadable(&self.path(directory, name.to_bytes())?, error)),
         }
     }
 
-    fn file(
-        &self,
-        path: &LayerPath,
-        stat: &Stat,
-        file_stat: FileStat,
-        known: Option<&Known>,
-    ) -> Node {
-        let file = DiskFile::new(
-            Arc::clone(&self.root),
-            PathBuf::from(path.as_os_str()),
-            file_stat,
-        );
-        if let Some(digest) = known.and_then(|known| known.digest) {
-            file.set_digest(digest);
-        }
-        let has_other_names = stat.st_nlink > 1;
-        let inode = has_other_names.then_some(Inode {
-            space: file_stat.device,
-            number: file_stat.inode,
-        });
-        Node::File(File {
-            content: Content::Disk(Arc::new(file)),
-            inode,
+    /// The path of a name in a directory.
+    fn path(&self, directory: &LayerPath, name: &[u8]) -> Result<LayerPath, ContextError> {
+        directory.join(name).map_err(|source| ContextError::Name {
+            path: self.on_disk(directory).join(OsStr::from_bytes(name)),
+            source,
         })
     }
 
@@ -383,6 +351,101 @@ impl<'a> Walk<'a> {
     }
 }
 
+impl Listed {
+    fn new(path: LayerPath) -> Listed {
+        Listed {
+            path,
+            seen: Vec::new(),
+            names: Vec::new(),
+            notes: Vec::new(),
+            counts: Counts::default(),
+            digest: Digest::of(b""),
+        }
+    }
+
+    /// The name of one of its entries.
+    pub(crate) fn name(&self, seen: &Seen) -> &[u8] {
+        name_in(&self.names, seen)
+    }
+
+    /// The path of one of its entries.
+    pub(crate) fn path_of(&self, seen: &Seen) -> LayerPath {
+        self.path
+            .join(self.name(seen))
+            .expect("names that make no path were refused when they were listed")
+    }
+
+    fn push(&mut self, name: &[u8], stat: &Stat, target: Option<Bytes>, is_only_a_way: bool) {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let seen = Seen {
+            name: (self.names.len() as u32, name.len() as u32),
+            mode: stat.st_mode,
+            is_linked: stat.st_nlink > 1 && kind == FileType::RegularFile,
+            is_only_a_way,
+            listed: None,
+            stat: file_stat(stat),
+            target,
+        };
+        if kind == FileType::RegularFile {
+            self.counts.files += 1;
+            self.counts.bytes += seen.stat.size;
+        }
+        self.names.extend_from_slice(name);
+        self.seen.push(seen);
+    }
+
+    /// Brings the entries into order and finds the digest.
+    fn settle(&mut self) {
+        let names = &self.names;
+        self.seen
+            .sort_unstable_by(|one, two| name_in(names, one).cmp(name_in(names, two)));
+        let mut hasher = Hasher::new();
+        let mut line = Vec::with_capacity(512);
+        for seen in &self.seen {
+            line.clear();
+            seen.describe(name_in(names, seen), &mut line);
+            hasher.update(&line);
+        }
+        self.digest = hasher.finish();
+    }
+}
+
+fn name_in<'a>(names: &'a [u8], seen: &Seen) -> &'a [u8] {
+    let (start, length) = seen.name;
+    &names[start as usize..][..length as usize]
+}
+
+impl Seen {
+    /// Everything that the walk knows of it, every field of a fixed length or framed.
+    fn describe(&self, name: &[u8], line: &mut Vec<u8>) {
+        let FileStat {
+            device,
+            inode,
+            size,
+            mtime,
+            ctime,
+        } = self.stat;
+        line.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        line.extend_from_slice(name);
+        line.extend_from_slice(&self.mode.to_le_bytes());
+        line.extend([u8::from(self.is_linked), u8::from(self.is_only_a_way)]);
+        [device, inode, size]
+            .iter()
+            .for_each(|number| line.extend_from_slice(&number.to_le_bytes()));
+        [mtime, ctime]
+            .iter()
+            .for_each(|time| line.extend_from_slice(&time.to_le_bytes()));
+        let target = self.target.as_deref().unwrap_or_default();
+        line.extend_from_slice(&(target.len() as u32).to_le_bytes());
+        line.extend_from_slice(target);
+    }
+
+    /// What kind of thing it is.
+    pub(crate) fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.mode)
+    }
+}
+
 impl<'a> Board<'a> {
     /// Takes the answer of a job, and makes jobs of the directories in it.
     fn answer(&mut self, job: &Job<'a>, listed: Result<Listed, ContextError>) {
@@ -396,75 +459,30 @@ impl<'a> Board<'a> {
                 return;
             }
         };
-        for found in &mut listed.found {
-            if found.entry.is_directory() {
-                found.job = Some(self.next_id);
-                self.jobs.push(Job {
-                    id: self.next_id,
-                    path: found.path.clone(),
-                    judge: job.judge.enter(&found.path),
-                    is_only_a_way: found.is_only_a_way,
-                });
-                self.next_id += 1;
+        for at in 0..listed.seen.len() {
+            if listed.seen[at].kind() != FileType::Directory {
+                continue;
             }
+            let path = listed.path_of(&listed.seen[at]);
+            let seen = &mut listed.seen[at];
+            seen.listed = Some(self.next_id as u32);
+            self.jobs.push(Job {
+                id: self.next_id,
+                judge: job.judge.enter(&path),
+                path,
+                is_only_a_way: seen.is_only_a_way,
+            });
+            self.next_id += 1;
         }
-        if self.listed.len() <= job.id {
-            self.listed
-                .resize_with(self.next_id.max(job.id + 1), || None);
+        if self.listed.len() < self.next_id {
+            self.listed.resize_with(self.next_id, || None);
         }
         self.listed[job.id] = Some(listed);
     }
 }
 
-/// Puts the directories together in the order of paths.
-fn gather(mut listed: Vec<Option<Listed>>) -> Walked {
-    let mut walked = Walked {
-        entries: Vec::new(),
-        stats: BTreeMap::new(),
-        notes: Vec::new(),
-        counts: Counts::default(),
-    };
-    let mut take = |id: usize, walked: &mut Walked| {
-        let listed = listed
-            .get_mut(id)
-            .and_then(Option::take)
-            .unwrap_or_default();
-        walked.notes.extend(listed.notes);
-        walked.counts.excluded += listed.excluded;
-        walked.counts.pruned += listed.pruned;
-        listed.found.into_iter()
-    };
-    // Directories that are only a way, waiting for something below them.
-    let mut ways: Vec<Found> = Vec::new();
-    let mut open = vec![take(0, &mut walked)];
-    while let Some(directory) = open.last_mut() {
-        let Some(found) = directory.next() else {
-            open.pop();
-            continue;
-        };
-        ways.retain(|way| found.path.starts_with(&way.path));
-        if let Some(job) = found.job {
-            open.push(take(job, &mut walked));
-        }
-        if found.is_only_a_way {
-            ways.push(found);
-            continue;
-        }
-        for found in ways.drain(..).chain([found]) {
-            if let Some(file) = found.entry.as_file() {
-                walked.counts.files += 1;
-                walked.counts.bytes += file.content.size();
-            }
-            walked.stats.insert(found.path.clone(), found.stat);
-            walked.entries.push((found.path, found.entry));
-        }
-    }
-    walked.notes.sort();
-    walked
-}
-
 /// Opens a directory below the root so that no link on the way is followed.
-fn open_below(root: &OwnedFd, path: &LayerPath) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_below(root: &OwnedFd, path: &LayerPath) -> Result<OwnedFd, Errno> {
     let name = if path.is_root() {
         OsStr::new(".")
     } else {

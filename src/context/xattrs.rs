@@ -1,6 +1,6 @@
 //! Extended attributes of files on disk, as far as they belong to an image.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -21,13 +21,13 @@ const LONGEST: usize = 64 * 1024;
 /// a link in the way, and long paths stay short.
 pub(crate) fn read(
     directory: &OwnedFd,
-    name: &CStr,
+    name: &[u8],
     on_disk: impl Fn() -> PathBuf,
 ) -> Result<Xattrs, Errno> {
     let mut through = Vec::with_capacity(64);
     // Writing into a vector does not fail.
     let _ = write!(through, "/proc/self/fd/{}/", directory.as_raw_fd());
-    through.extend_from_slice(name.to_bytes());
+    through.extend_from_slice(name);
     let path = Path::new(OsStr::from_bytes(&through));
     match names(path) {
         Ok(names) if names.is_empty() => Ok(Xattrs::default()),
@@ -114,7 +114,7 @@ mod tests {
             count += usize::from(set(&name).is_ok());
         }
         let directory = rustix::fs::open(scratch.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let read = read(&directory, c"f", || path.clone()).unwrap();
+        let read = read(&directory, b"f", || path.clone()).unwrap();
         assert_eq!(read.iter().count(), count);
     }
 

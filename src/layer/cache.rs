@@ -1,5 +1,8 @@
 //! Layers that need not be written: found by their key, or made mostly of frames of the last one.
 
+use std::sync::Arc;
+
+use crate::context::read_digests;
 use crate::layer::codec::Compression;
 use crate::layer::error::LayerError;
 use crate::layer::table::FrameTable;
@@ -7,7 +10,7 @@ use crate::layer::writer::{ENCODER, Layer, Reuse, WriteOptions, write};
 use crate::oci::{DiffId, Digest};
 use crate::plan::key;
 use crate::store::{KeyRecord, Store};
-use crate::tree::Changeset;
+use crate::tree::{Changeset, Content, DiskFile};
 
 /// Whether records of earlier builds may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,37 +26,63 @@ pub enum Records {
 pub struct Provided {
     /// The layer.
     pub layer: Layer,
+    /// The digest of the changeset that it holds.
+    pub changeset: Digest,
     /// What was compressed for it; `None` if the store had it whole.
     pub written: Option<Reuse>,
 }
 
-/// The layer of `changes`, whose digest is `digest`: from the store if it is there, otherwise written now.
+/// The layer of the changeset with this digest, if the store has it.
+///
+/// # Errors
+/// The store failing.
+pub fn find(
+    changeset: &Digest,
+    store: &Store,
+    compression: Compression,
+    epoch: u64,
+) -> Result<Option<Layer>, LayerError> {
+    let key = layer_key(changeset, compression, epoch);
+    let found = store.record(&key)?;
+    match found.and_then(|value| decode(&value, compression)) {
+        Some(layer) if store.contains_blob(&layer.digest)? => Ok(Some(layer)),
+        _ => Ok(None),
+    }
+}
+
+/// The layer of `changes`: from the store if it is there, otherwise written now.
+///
+/// Files that nobody has read yet are read once, while the layer is written; but if a layer of the
+/// same names and lengths was written before, it is likely this one, and they are read to find out.
 ///
 /// `slot` names the place of the layer in its image, such as the spec, the stage and the step. It
 /// decides nothing but which earlier layer is looked at for frames: the bytes are the same with
 /// any slot.
 ///
 /// # Errors
-/// Those of [`write()`].
+/// Those of [`write()`], and files that cannot be read.
 pub fn provide(
     changes: &Changeset,
-    digest: &Digest,
     store: &Store,
     slot: &[&str],
     records: Records,
     options: &WriteOptions<'_>,
 ) -> Result<Provided, LayerError> {
-    let key = layer_key(digest, options.compression, options.epoch);
-    if records == Records::Use
-        && let Some(layer) = store
-            .record(&key)?
-            .and_then(|value| decode(&value, options.compression))
-        && store.contains_blob(&layer.digest)?
-    {
-        return Ok(Provided {
-            layer,
-            written: None,
-        });
+    let shape = key::layer_shape(&changes.shape()?, ENCODER);
+    if records == Records::Use {
+        let unread = unread(changes);
+        if !unread.is_empty() && store.record(&shape)?.is_some() {
+            read_digests(store, &unread, options.threads)?;
+        }
+        if let Ok(changeset) = changes.digest()
+            && let Some(layer) = find(&changeset, store, options.compression, options.epoch)?
+        {
+            return Ok(Provided {
+                layer,
+                changeset,
+                written: None,
+            });
+        }
     }
     let compression = options.compression.to_string();
     let library = options.compression.library();
@@ -67,15 +96,32 @@ pub fn provide(
         ..*options
     };
     let (layer, table, reuse) = write(changes, store, &options)?;
+    // Writing has read whatever was unread.
+    let changeset = changes.digest()?;
+    let key = layer_key(&changeset, options.compression, options.epoch);
     let blobs = [layer.digest];
     let frames = key::frame_table(&layer.digest);
     store.put_record_with_blobs(&frames, &table.encode(), &blobs)?;
     store.put_record_with_blobs(&slot, layer.digest.raw(), &blobs)?;
     store.put_record_with_blobs(&key, &encode(&layer), &blobs)?;
+    store.put_record_with_blobs(&shape, &[], &blobs)?;
     Ok(Provided {
         layer,
+        changeset,
         written: Some(reuse),
     })
+}
+
+/// The files that nobody has read yet.
+fn unread(changes: &Changeset) -> Vec<Arc<DiskFile>> {
+    let files = changes
+        .iter()
+        .filter_map(|(_, change)| change.entry()?.as_file());
+    let unread = files.filter_map(|file| match &file.content {
+        Content::Disk(file) if file.digest().is_none() => Some(Arc::clone(file)),
+        _ => None,
+    });
+    unread.collect()
 }
 
 fn layer_key(changeset: &Digest, compression: Compression, epoch: u64) -> KeyRecord {
@@ -148,8 +194,7 @@ mod tests {
         let store = Store::open(scratch.path()).unwrap();
         let provided = |text: &str, records, epoch| {
             let changes = one_file(text);
-            let digest = changes.digest().unwrap();
-            provide(&changes, &digest, &store, &["s"], records, &options(epoch)).unwrap()
+            provide(&changes, &store, &["s"], records, &options(epoch)).unwrap()
         };
         let first = provided("x", Records::Use, 0);
         assert!(first.written.is_some());
@@ -171,8 +216,7 @@ mod tests {
         let store = Store::open(scratch.path()).unwrap();
         let provided = || {
             let changes = one_file("x");
-            let digest = changes.digest().unwrap();
-            provide(&changes, &digest, &store, &["s"], Records::Use, &options(0)).unwrap()
+            provide(&changes, &store, &["s"], Records::Use, &options(0)).unwrap()
         };
         let first = provided();
         std::fs::remove_file(store.blob_path(&first.layer.digest)).unwrap();

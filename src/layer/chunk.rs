@@ -79,15 +79,14 @@ pub(crate) enum Chunks {
 /// A large content on its way through the rolling hash.
 pub(crate) struct Reading {
     path: LayerPath,
+    content: Content,
     file: ContentFile,
-    size: u64,
-    expected: Option<Digest>,
     hasher: Hasher,
     window: Vec<u8>,
 }
 
-/// A content's digest, and the length and digest of each of its chunks.
-pub(crate) type ChunkList = (Digest, Vec<(u32, Digest)>);
+/// A content, and the length and digest of each of its chunks.
+pub(crate) type ChunkList = (Content, Vec<(u32, Digest)>);
 
 impl<'a> ChunkFinder<'a> {
     pub(crate) fn new(store: &'a Store) -> ChunkFinder<'a> {
@@ -96,8 +95,7 @@ impl<'a> ChunkFinder<'a> {
 
     /// The chunks of the content at `path`.
     pub(crate) fn chunks(&self, path: &LayerPath, content: &Content) -> Result<Chunks, LayerError> {
-        let expected = content.digest().copied();
-        if let Some(digest) = &expected
+        if let Some(digest) = content.digest()
             && let Some(record) = self.store.record(&key::chunks(digest, CHUNKER))?
             && let Some(chunks) = decode(&record, content.size())
         {
@@ -112,9 +110,8 @@ impl<'a> ChunkFinder<'a> {
             })?;
         Ok(Chunks::Read(Box::new(Reading {
             path: path.clone(),
+            content: content.clone(),
             file,
-            size: content.size(),
-            expected,
             hasher: Hasher::new(),
             window: Vec::new(),
         })))
@@ -123,13 +120,16 @@ impl<'a> ChunkFinder<'a> {
     /// Keeps what reading has found.
     pub(crate) fn remember(&self, lists: &[ChunkList]) -> Result<(), LayerError> {
         for (content, chunks) in lists {
+            let Some(digest) = content.digest() else {
+                continue;
+            };
             let mut value = Vec::with_capacity(chunks.len() * 36);
             for (size, digest) in chunks {
                 value.extend_from_slice(&size.to_le_bytes());
                 value.extend_from_slice(digest.raw());
             }
             self.store
-                .put_record(&key::chunks(content, CHUNKER), &value)?;
+                .put_record(&key::chunks(digest, CHUNKER), &value)?;
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Chunks {
 impl Reading {
     fn next_chunk(&mut self) -> Result<Option<Chunk>, LayerError> {
         let read = self.hasher.size();
-        let wanted = (self.size - read).min((WINDOW - self.window.len()) as u64) as usize;
+        let wanted = (self.content.size() - read).min((WINDOW - self.window.len()) as u64) as usize;
         let kept = self.window.len();
         self.window.resize(kept + wanted, 0);
         self.file
@@ -192,11 +192,20 @@ impl Reading {
     /// All was read: is it what the changeset's digest says it is?
     fn check(&mut self) -> Result<(), LayerError> {
         let found = std::mem::take(&mut self.hasher).finish();
-        match self.expected {
-            Some(expected) if expected != found => Err(LayerError::Changed(self.path.clone())),
-            _ => Ok(()),
+        match settle(&self.content, found) {
+            true => Ok(()),
+            false => Err(LayerError::Changed(self.path.clone())),
         }
     }
+}
+
+/// Whether a content has the digest that reading all of it has found. A file that nobody had read
+/// before has it from now on.
+pub(crate) fn settle(content: &Content, found: Digest) -> bool {
+    if let Content::Disk(file) = content {
+        file.set_digest(found);
+    }
+    content.digest() == Some(&found)
 }
 
 /// 256 numbers without a pattern: the output of SplitMix64 from a fixed seed. They are part of the

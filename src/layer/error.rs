@@ -24,6 +24,9 @@ pub enum LayerError {
         #[source]
         source: ContentError,
     },
+    /// A file could not be read to find its digest.
+    #[error(transparent)]
+    Unread(#[from] ContentError),
     /// The content is not what it was when its digest was taken.
     #[error("read {0}: it changed while the build ran; build again when nothing writes to it")]
     Changed(LayerPath),

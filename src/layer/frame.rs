@@ -173,6 +173,13 @@ impl<E: From<LayerError>> Cutter<'_, E> {
     }
 }
 
+impl Hole {
+    /// Whether the part is all of its content.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.size as u64 == self.content.size()
+    }
+}
+
 impl Frame {
     /// Whether the frame ends after the entry at `path`, which added `size` bytes. The larger the
     /// entry the likelier, so that frames measure about a target whatever they hold.

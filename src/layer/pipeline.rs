@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-use crate::layer::chunk::ChunkList;
+use crate::layer::chunk::{ChunkList, settle};
 use crate::layer::codec::{Compression, FrameDecoder, FrameEncoder};
 use crate::layer::error::LayerError;
 use crate::layer::frame::{Frame, Hole};
@@ -14,6 +14,7 @@ use crate::layer::table::{FrameLine, FrameTable};
 use crate::layer::writer::{Layer, Reuse};
 use crate::oci::{Codec, DiffId, Digest, Hasher};
 use crate::store::{BlobWriter, Store};
+use crate::tree::Content;
 
 /// A frame, ready to be put in its place.
 pub(crate) struct Encoded {
@@ -22,7 +23,7 @@ pub(crate) struct Encoded {
     key: Digest,
     is_reused: bool,
     /// Parts of large contents that this frame has read: the content, the length, the digest.
-    parts: Vec<(Digest, u32, Digest)>,
+    parts: Vec<(Content, u32, Digest)>,
 }
 
 /// An earlier blob with its frames.
@@ -123,9 +124,8 @@ impl<'a> FrameReader<'a> {
             .iter()
             .zip(unknown)
             .filter(|(_, unknown)| *unknown)
-            .filter_map(|(hole, _)| {
-                Some((*hole.content.digest()?, hole.size as u32, hole.digest?))
-            });
+            .filter(|(hole, _)| !hole.is_whole())
+            .filter_map(|(hole, _)| Some((hole.content.clone(), hole.size as u32, hole.digest?)));
         let parts = parts.collect();
         // A part whose digest only reading could tell may turn out to be an old one.
         if let Some((packed, _)) = self.earlier.and_then(|earlier| earlier.packed(&key))
@@ -168,7 +168,8 @@ impl<'a> FrameReader<'a> {
                 }
             }
             let found = Digest::of(&raw[start..]);
-            if *hole.digest.get_or_insert(found) != found {
+            let is_settled = !hole.is_whole() || settle(&hole.content, found);
+            if *hole.digest.get_or_insert(found) != found || !is_settled {
                 return Err(LayerError::Changed(hole.path.clone()));
             }
         }
@@ -240,8 +241,8 @@ impl Assembler {
         };
         let mut source = &earlier.blob;
         source.seek(SeekFrom::Start(0)).map_err(LayerError::Write)?;
-        let copied =
-            io::copy(&mut source.take(blob.size()), &mut self.writer).map_err(LayerError::Write)?;
+        let copied = self.writer.append_file(source.take(blob.size()));
+        let copied = copied.map_err(LayerError::Write)?;
         if copied != blob.size() {
             return Err(LayerError::Write(io::ErrorKind::UnexpectedEof.into()));
         }

@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::tree::Changeset;
 
 /// The version of everything here that decides about bytes: headers, order, cuts.
-pub const ENCODER: u32 = 1;
+pub const ENCODER: u32 = 2;
 
 /// A finished layer, whole in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -84,6 +84,72 @@ pub fn layer_slot(
         .field("epoch", epoch)
 }
 
+/// That a layer of this shape was written, whatever bytes its files had. It decides nothing but
+/// whether files are read to find their digests before a layer is written or while it is.
+pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
+    KeyRecord::new("layer-shape")
+        .field("shape", shape)
+        .field("encoder", encoder)
+}
+
+/// What evaluating all stages of a plan comes to: the changesets of its layers and its config.
+///
+/// - `evaluator`: our own semantics of steps; another version may come to another result.
+/// - `spec`, the exact text, with `args`, `target`, `platform` and `epoch`: everything that decides
+///   which steps there are and what is in the config.
+/// - `contexts`: the fingerprint of each directory that steps copy from, which covers names, modes,
+///   sizes, identities and times of all files that the ignore rules leave in.
+/// - `images`: manifest and config of each image that stages use.
+///
+/// Left out on purpose: where the spec and its contexts lie, how layers are compressed, the names
+/// of the image and its outputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Evaluation<'a> {
+    /// Our own version.
+    pub evaluator: &'a str,
+    /// Digest of the spec's text.
+    pub spec: &'a Digest,
+    /// `NAME=VALUE` of every argument, in order.
+    pub args: &'a [&'a str],
+    /// The stage that becomes the image.
+    pub target: &'a str,
+    /// What the image runs on.
+    pub platform: &'a str,
+    /// The time of everything, in seconds since 1970.
+    pub epoch: u64,
+    /// `NAME=FINGERPRINT` of every context, in order.
+    pub contexts: &'a [&'a str],
+    /// Digests of every image, in order.
+    pub images: &'a [&'a str],
+}
+
+impl Evaluation<'_> {
+    /// The key.
+    pub fn key(&self) -> KeyRecord {
+        KeyRecord::new("evaluation")
+            .field("evaluator", self.evaluator)
+            .field("spec", self.spec)
+            .field("args", self.args)
+            .field("target", self.target)
+            .field("platform", self.platform)
+            .field("epoch", self.epoch)
+            .field("contexts", self.contexts)
+            .field("images", self.images)
+    }
+}
+
+/// That an output was found to hold what it should, by its times.
+///
+/// - `path`: where it lies.
+/// - `content`: covers every byte that it should have.
+///
+/// The record holds what `stat` said of the file; another file in its place has other times.
+pub fn output(path: &[u8], content: &Digest) -> KeyRecord {
+    KeyRecord::new("output")
+        .field("path", path)
+        .field("content", content)
+}
+
 /// The chunks of a large content: its bytes, and how we cut. Its path and file are left out, so
 /// that a file that was moved or copied is cut once.
 pub fn chunks(content: &Digest, chunker: u32) -> KeyRecord {
@@ -111,7 +177,7 @@ mod tests {
 
     impl Inputs {
         /// Each key with the inputs that must count in it.
-        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 5] {
+        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 6] {
             let digest = Digest::of(&self.digest);
             let diff_id = DiffId(Digest::of(&self.diff_id));
             let slot: Vec<&str> = self.slot.iter().map(String::as_str).collect();
@@ -132,6 +198,10 @@ mod tests {
                 ),
                 (frame_table(&digest), vec!["digest"]),
                 (chunks(&digest, self.version), vec!["digest", "version"]),
+                (
+                    layer_shape(&digest, self.version),
+                    vec!["digest", "version"],
+                ),
             ]
         }
 

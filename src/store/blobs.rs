@@ -12,12 +12,14 @@ use crate::oci::{Digest, Hasher, Index, MediaType, OciLayout, json};
 use crate::store::error::StoreError;
 use crate::store::gc::ExclusiveStore;
 use crate::store::lock::Lock;
+use crate::store::unsynced::Unsynced;
 
 /// A store that is open: shared with other builds until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
     opened: SystemTime,
+    unsynced: Arc<Unsynced>,
     _lock: Arc<Lock>,
 }
 
@@ -57,6 +59,7 @@ impl Store {
             _lock: Arc::new(lock(root)?),
             root: Arc::from(root),
             opened: SystemTime::UNIX_EPOCH,
+            unsynced: Arc::new(Unsynced::open(root)?),
         };
         let stamped = store.temporary()?;
         let stamp = stamped
@@ -81,6 +84,11 @@ impl Store {
     /// The store's folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The notes of blobs that may not have reached the disk.
+    pub(crate) fn unsynced(&self) -> &Unsynced {
+        &self.unsynced
     }
 
     /// Where the blob is, or would be.
@@ -137,7 +145,12 @@ impl Store {
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         if !self.contains_whole(&digest, Some(bytes.len() as u64))? {
-            self.write_whole(&self.blob_path(&digest), |file| file.write_all(bytes))?;
+            let mut writer = self.create_blob()?;
+            let path = self.blob_path(&digest);
+            writer
+                .write_all(bytes)
+                .map_err(StoreError::io("write", &path))?;
+            writer.finish_as(digest, bytes.len() as u64)?;
         }
         Ok(digest)
     }
@@ -321,8 +334,21 @@ impl BlobWriter {
         if self.store.contains_whole(&digest, Some(size))? {
             return Ok(());
         }
-        sync(&self.file, &path)?;
+        self.store
+            .unsynced
+            .secure(self.file.as_file(), &digest)
+            .map_err(StoreError::io("note", &path))?;
         name(self.file, &path)
+    }
+}
+
+impl BlobWriter {
+    /// Appends what is left in `source`, without a way through memory where the system has one.
+    ///
+    /// # Errors
+    /// One of the files failing.
+    pub fn append_file(&mut self, mut source: io::Take<&File>) -> io::Result<u64> {
+        io::copy(&mut source, self.file.as_file_mut())
     }
 }
 

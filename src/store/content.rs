@@ -230,7 +230,8 @@ mod tests {
             mtime: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             ctime: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         };
-        let name = path.file_name().unwrap().into();
+        let name = path.file_name().unwrap().as_encoded_bytes();
+        let name = crate::tree::LayerPath::parse(name).unwrap();
         Content::Disk(Arc::new(DiskFile::new(
             path.parent().unwrap().into(),
             name,

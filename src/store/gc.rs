@@ -148,6 +148,7 @@ impl ExclusiveStore {
     /// The file system failing.
     pub fn gc(&self, policy: GcPolicy, now: SystemTime) -> Result<GcReport, StoreError> {
         sweep_temporary(self.root())?;
+        self.sync_noted()?;
         let (items, worthless) = bind(self.items()?)?;
         let mut report = GcReport::default();
         for item in &worthless {
@@ -174,6 +175,7 @@ impl ExclusiveStore {
     /// The file system failing.
     pub fn clear(&self) -> Result<GcReport, StoreError> {
         sweep_temporary(self.root())?;
+        self.sync_noted()?;
         let mut report = GcReport::default();
         let (blobs, others): (Vec<Item>, Vec<Item>) =
             (self.items()?.into_iter()).partition(|item| item.kind == ItemKind::Blob);

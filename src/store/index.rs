@@ -33,10 +33,14 @@ pub struct FileIndex {
     count: usize,
 }
 
+/// Tells files that can be told from their later versions from those that are too young for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled(i128);
+
 /// Collects what a build has found out.
 #[derive(Debug)]
 pub struct IndexBuilder {
-    now: i128,
+    settled: Settled,
     bytes: Vec<u8>,
     count: u64,
 }
@@ -105,16 +109,27 @@ impl FileIndex {
     }
 }
 
+impl Settled {
+    /// `now` is a time before files were read, by the clock that stamps them.
+    pub fn before(now: SystemTime) -> Settled {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        // A clock before 1970 trusts no file at all.
+        Settled(now.map_or(0, |age| age.as_nanos().cast_signed()))
+    }
+
+    /// Whether a later version of this file would differ in its times.
+    pub fn holds(self, stat: &FileStat) -> bool {
+        stat.mtime.max(stat.ctime) + GRANULARITY <= self.0
+    }
+}
+
 impl IndexBuilder {
     /// An empty index. `now` is a time before the walk began, by the clock that stamps the files.
     pub fn new(now: SystemTime) -> IndexBuilder {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH);
-        // A clock before 1970 trusts no file at all.
-        let now = now.map_or(0, |age| age.as_nanos().cast_signed());
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&[0; 8]);
         IndexBuilder {
-            now,
+            settled: Settled::before(now),
             bytes,
             count: 0,
         }
@@ -123,7 +138,7 @@ impl IndexBuilder {
     /// Adds what the file at `path` holds, unless it is too young to be told from a later version.
     /// Returns whether it was added.
     pub fn add(&mut self, path: &LayerPath, stat: &FileStat, known: &Known) -> bool {
-        if stat.mtime.max(stat.ctime) + GRANULARITY > self.now {
+        if !self.settled.holds(stat) {
             return false;
         }
         let bytes = &mut self.bytes;

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::store::error::StoreError;
 use crate::store::gc::sweep_temporary;
+use crate::store::unsynced::verify_earlier_boots;
 
 /// A held lock; dropping it gives it back.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl Lock {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             // What cannot be swept, such as another user's file, is in no one's way.
             let _ = sweep_temporary(root);
+            verify_earlier_boots(root)?;
         }
         rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared))
             .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
@@ -37,7 +39,10 @@ impl Lock {
         let path = root.join("lock");
         let file = open(&path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => {
+                verify_earlier_boots(root)?;
+                Ok(Lock { _file: file })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy(root.to_owned())),
             Err(error) => Err(StoreError::io("lock", &path)(error.into())),
         }

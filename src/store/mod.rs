@@ -12,6 +12,7 @@
 //! ROOT/index/HEX                  file indexes, one a context
 //! ROOT/lock                       shared by builds, exclusive for gc and clear
 //! ROOT/tmp/                       files that have no name yet
+//! ROOT/unsynced/BOOT/             blobs that a power cut could have torn
 //! ```
 //!
 //! **Whole or absent.** Every file is written under a temporary name and renamed when it is
@@ -19,8 +20,9 @@
 //! thing leave whole files only. A power cut is another matter, for a name may reach the disk
 //! before the bytes do:
 //!
-//! - Blobs carry nothing that gives a torn one away cheaply. They are handed to the disk before
-//!   they get their name (`fdatasync`: 0.06 s for 100 MB, measured on the development machine).
+//! - Blobs carry nothing that gives a torn one away cheaply. Nobody waits for the disk, which can
+//!   take as long as making them; instead a note says under which boot of the machine a blob was
+//!   written, and after another boot the noted ones are read once (`unsynced`).
 //! - Records and indexes end with a checksum, so a torn one counts as absent. They are small and
 //!   many, and handing each to the disk costs 8 ms there: they are not waited for.
 //! - Names may be lost. Then the file is absent, and whoever follows a record looks for its blob.
@@ -32,6 +34,7 @@
 
 mod blobs;
 mod content;
+mod early_sync;
 mod error;
 mod gc;
 mod index;
@@ -39,11 +42,13 @@ mod key;
 mod lock;
 mod record;
 mod transfer;
+mod unsynced;
 
 pub use blobs::{BlobWriter, Store};
 pub use content::{ContentError, ContentFile};
+pub use early_sync::EarlySync;
 pub use error::StoreError;
 pub use gc::{ExclusiveStore, GcPolicy, GcReport, Item, ItemKind, Usage};
-pub use index::{FileIndex, IndexBuilder, Known};
+pub use index::{FileIndex, IndexBuilder, Known, Settled};
 pub use key::{DEPTH, KeyRecord, Value};
 pub use record::Record;

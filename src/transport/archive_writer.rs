@@ -19,15 +19,19 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 use crate::image::{Image, ImageSet};
 use crate::oci::{
-    BlobSource, Codec, Descriptor, Digest, DocumentFormat, Index, OciLayout, Reference,
+    BlobSource, Codec, Descriptor, Digest, DocumentFormat, Hasher, Index, OciLayout, Reference,
     VerifyingReader, json,
 };
+use crate::store::{EarlySync, Store};
 use crate::transport::disk::{self, at};
 use crate::transport::docker_archive::DockerImage;
 use crate::transport::error::TransportError;
 use crate::transport::naming::{ImageName, image_names};
+use crate::transport::stamp::Stamp;
 use crate::transport::tar_writer::{TarWriter, total_size};
 use crate::transport::write::{Receipt, Written};
 
@@ -130,6 +134,7 @@ impl ArchivePlan {
         &self,
         path: &Path,
         blobs: &dyn BlobSource,
+        stamps: Option<&Store>,
     ) -> Result<Receipt, TransportError> {
         let (target, directory) = disk::target_file(path)?;
         let bytes = self.size();
@@ -139,15 +144,19 @@ impl ArchivePlan {
             bytes,
             written,
         };
-        if self.is_at(&target, bytes, blobs)? {
+        if self.is_at(&target, bytes, blobs, stamps)? {
             return Ok(receipt(Written::Unchanged));
         }
         let file = disk::temporary_for(&target, &directory)?;
-        let written = self.emit(BufWriter::with_capacity(1 << 17, file), blobs, path)?;
-        let file = written
+        let out = Out {
+            file,
+            early: EarlySync::default(),
+        };
+        let written = self.emit(BufWriter::with_capacity(1 << 17, out), blobs, path)?;
+        let out = written
             .into_inner()
             .map_err(|error| at("write", path)(error.into_error()))?;
-        disk::persist(file, &target)?;
+        disk::persist(out.file, &target)?;
         disk::sync_directory(&directory)?;
         Ok(receipt(Written::New))
     }
@@ -166,12 +175,33 @@ impl ArchivePlan {
         total_size(files, directories.count() as u64)
     }
 
+    /// Covers every byte of the archive.
+    fn digest(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        let mut put = |kind: u8, name: &str, size: u64, bytes: &[u8]| {
+            hasher.update(&[kind]);
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update(&size.to_le_bytes());
+            hasher.update(bytes);
+        };
+        for entry in &self.entries {
+            match entry {
+                PlanEntry::Directory(name) => put(0, name, 0, b""),
+                PlanEntry::Document(name, bytes) => put(1, name, bytes.len() as u64, bytes),
+                PlanEntry::Blob(name, blob) => put(2, name, blob.size, blob.digest.raw()),
+            }
+        }
+        hasher.finish()
+    }
+
     /// Whether `target` is this archive already.
     fn is_at(
         &self,
         target: &Path,
         size: u64,
         blobs: &dyn BlobSource,
+        stamps: Option<&Store>,
     ) -> Result<bool, TransportError> {
         let found = disk::open_regular(target).map_err(at("read", target))?;
         let Some(file) = found else {
@@ -180,12 +210,23 @@ impl ArchivePlan {
         if file.metadata().map_err(at("read", target))?.len() != size {
             return Ok(false);
         }
+        let stamp = stamps.map(|store| Stamp::of(&file, target, &self.digest(), store));
+        let stamp = stamp.transpose().map_err(at("read", target))?;
+        let failed = |error| at("read the stamp of", target)(io::Error::other(error));
+        if let Some(stamp) = &stamp
+            && stamp.is_known().map_err(failed)?
+        {
+            return Ok(true);
+        }
         let comparison = Comparison {
             file: BufReader::with_capacity(1 << 17, file),
             buffer: vec![0; 1 << 16],
         };
         match self.emit(comparison, blobs, target) {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                stamp.map_or(Ok(()), |stamp| stamp.keep()).map_err(failed)?;
+                Ok(true)
+            }
             Err(TransportError::Io { source, .. }) if is_difference(&source) => Ok(false),
             Err(error) => Err(error),
         }
@@ -258,6 +299,24 @@ impl<R: Read> Read for BlameReader<R> {
             }
             kind.into()
         })
+    }
+}
+
+/// The archive on its way to the disk.
+struct Out {
+    file: NamedTempFile,
+    early: EarlySync,
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.early.wrote(self.file.as_file(), count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

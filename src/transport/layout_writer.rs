@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::image::ImageSet;
@@ -18,6 +18,7 @@ use crate::oci::{
     BlobSource, Descriptor, Digest, DocumentFormat, Index, OciLayout, Reference, VerifyingReader,
     json,
 };
+use crate::store::EarlySync;
 use crate::transport::disk::{self, at};
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutDir};
@@ -180,8 +181,11 @@ fn put_layer(
     let in_store = |source| TransportError::Store { digest, source };
     let path = layout.blob_path(&digest);
     let mut out = disk::temporary_in(folder)?;
-    if let Some(mut file) = blobs.file(&digest).map_err(in_store)? {
-        let copied = io::copy(&mut file, out.as_file_mut()).map_err(at("write", &path))?;
+    if let Some(file) = blobs.file(&digest).map_err(in_store)? {
+        // One byte more than there should be, so that a blob that is too long is noticed.
+        let source = (&file).take(layer.size + 1);
+        let copied = EarlySync::default().copy(source, out.as_file());
+        let copied = copied.map_err(at("write", &path))?;
         if copied != layer.size {
             return Err(in_store(io::Error::new(
                 io::ErrorKind::InvalidData,

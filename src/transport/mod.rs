@@ -28,6 +28,7 @@ mod naming;
 mod output;
 pub mod registry;
 mod select;
+mod stamp;
 mod tar_writer;
 mod write;
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image::ImageSet;
 use crate::oci::{BlobSource, Reference};
+use crate::store::Store;
 use crate::transport::archive_writer::ArchivePlan;
 use crate::transport::error::TransportError;
 use crate::transport::layout_writer;
@@ -32,7 +33,8 @@ pub enum Written {
 }
 
 /// Writes `images` to `output`, whose path is seen from `base_dir`. Their layers come from
-/// `blobs`. The image is named by the output's own reference, else by all of `names`.
+/// `blobs`. The image is named by the output's own reference, else by all of `names`. `stamps` is
+/// where it is kept which archives were found unchanged; without it each is read to its end.
 ///
 /// # Errors
 /// A layer that is missing or damaged, a place that cannot be written or holds something else, or
@@ -43,16 +45,17 @@ pub fn write(
     images: &ImageSet,
     names: &[Reference],
     blobs: &dyn BlobSource,
+    stamps: Option<&Store>,
 ) -> Result<Receipt, TransportError> {
     let path = base_dir.join(output.path());
     let reference = output.reference();
     match output {
         Output::Layout { .. } => layout_writer::write(&path, reference, names, images, blobs),
         Output::OciArchive { .. } => {
-            ArchivePlan::hybrid(images, reference, names).write(&path, blobs)
+            ArchivePlan::hybrid(images, reference, names).write(&path, blobs, stamps)
         }
         Output::DockerArchive { .. } => {
-            ArchivePlan::docker(images, reference, names)?.write(&path, blobs)
+            ArchivePlan::docker(images, reference, names)?.write(&path, blobs, stamps)
         }
     }
 }

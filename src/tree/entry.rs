@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::oci::Digest;
+use crate::tree::path::LayerPath;
 
 /// What stands at one path: kind, owner, mode, times and extended attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub struct DiskFile {
     /// The context's directory.
     pub root: Arc<Path>,
     /// The path below it.
-    pub path: PathBuf,
+    pub path: LayerPath,
     /// What the walk saw; reading checks that it still holds.
     pub stat: FileStat,
     digest: OnceLock<Digest>,
@@ -198,13 +199,14 @@ impl Content {
     }
 }
 
-/// Contents are equal if their bytes are known to be.
+/// Contents are equal if their bytes are known to be: by their digests, or because they are one
+/// version of one file.
 impl PartialEq for Content {
     fn eq(&self, other: &Content) -> bool {
         match (self.digest(), other.digest()) {
             (Some(left), Some(right)) => left == right && self.size() == other.size(),
             _ => match (self, other) {
-                (Content::Disk(left), Content::Disk(right)) => Arc::ptr_eq(left, right),
+                (Content::Disk(left), Content::Disk(right)) => left.stat == right.stat,
                 _ => false,
             },
         }
@@ -231,7 +233,7 @@ impl Inline {
 
 impl DiskFile {
     /// A file that the walk saw and that has not been read.
-    pub fn new(root: Arc<Path>, path: PathBuf, stat: FileStat) -> DiskFile {
+    pub fn new(root: Arc<Path>, path: LayerPath, stat: FileStat) -> DiskFile {
         DiskFile {
             root,
             path,
@@ -252,7 +254,7 @@ impl DiskFile {
 
     /// The path on disk.
     pub fn full_path(&self) -> PathBuf {
-        self.root.join(&self.path)
+        self.root.join(self.path.as_os_str())
     }
 }
 
@@ -311,18 +313,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unread_file_equals_only_itself() {
-        let stat = FileStat {
-            device: 1,
-            inode: 2,
-            size: 3,
-            mtime: 4,
-            ctime: 5,
+    fn an_unread_file_equals_only_itself_under_any_name() {
+        let file = |name: &str, inode| {
+            let stat = FileStat {
+                device: 1,
+                inode,
+                size: 3,
+                mtime: 4,
+                ctime: 5,
+            };
+            let path = LayerPath::parse(name.as_bytes()).unwrap();
+            Content::Disk(Arc::new(DiskFile::new(Path::new("/c").into(), path, stat)))
         };
-        let file = || Arc::new(DiskFile::new(Path::new("/c").into(), "f".into(), stat));
-        let (one, two) = (Content::Disk(file()), Content::Disk(file()));
-        assert_eq!(one, one.clone());
-        assert_ne!(one, two);
+        assert_eq!(file("f", 2), file("g", 2));
+        assert_ne!(file("f", 2), file("f", 3));
     }
 
     #[test]

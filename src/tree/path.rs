@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// The longest path that we accept, in bytes; Linux's `PATH_MAX` is 4,096 with the final NUL.
 pub const MAX_PATH: usize = 4095;
@@ -14,7 +15,7 @@ pub const MAX_PATH: usize = 4095;
 /// Names need not be UTF-8. Paths are ordered component by component, so a directory comes right
 /// before everything in it (`a`, `a/b`, `a-b`; bytewise `a-b` would stand between).
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct LayerPath(Box<[u8]>);
+pub struct LayerPath(Arc<[u8]>);
 
 /// Why bytes are no [`LayerPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +63,7 @@ impl LayerPath {
         if normal.len() > MAX_PATH {
             return Err(PathError::TooLong(shown()));
         }
-        Ok(LayerPath(normal.into_boxed_slice()))
+        Ok(LayerPath(normal.into()))
     }
 
     /// The bytes, without a leading slash.
@@ -118,6 +119,14 @@ impl LayerPath {
     /// # Errors
     /// The rules of [`LayerPath::parse`]; `name` may itself be a relative path.
     pub fn join(&self, name: &[u8]) -> Result<LayerPath, PathError> {
+        let is_plain = !matches!(name, b"" | b"." | b"..")
+            && name.len() <= 255
+            && self.0.len() + 1 + name.len() <= MAX_PATH
+            && memchr::memchr2(b'/', 0, name).is_none();
+        if is_plain {
+            let slash: &[u8] = if self.is_root() { b"" } else { b"/" };
+            return Ok(LayerPath([&self.0, slash, name].concat().into()));
+        }
         LayerPath::parse(&[&self.0, b"/".as_slice(), name].concat())
     }
 
@@ -135,7 +144,7 @@ impl LayerPath {
         joined.extend_from_slice(&self.0);
         joined.push(b'/');
         joined.extend_from_slice(&below.0);
-        LayerPath(joined.into_boxed_slice())
+        LayerPath(joined.into())
     }
 
     /// What is left of this path below `directory`: the root if both are the same, `None` if this
@@ -162,7 +171,7 @@ impl LayerPath {
             true => b"",
             false => b"/",
         };
-        Some(LayerPath([&to.0, slash, below].concat().into_boxed_slice()))
+        Some(LayerPath([&to.0, slash, below].concat().into()))
     }
 
     /// Whether this path is `directory` with one name more.

@@ -97,7 +97,7 @@ fn put(sandbox: &Sandbox, output: &str, images: &ImageSet, store: &Store) -> Wri
         Some(_) => vec![],
         None => vec![NAME.parse().expect("a name")],
     };
-    let receipt = write(&output, &sandbox.work(), images, &names, store).expect("write");
+    let receipt = write(&output, &sandbox.work(), images, &names, store, None).expect("write");
     receipt.written
 }
 
@@ -248,7 +248,7 @@ fn several_platforms_and_names_in_one_archive() {
     let names = ["peers.test/multi:1", "peers.test/multi:2"];
     let parsed = names.map(|name| name.parse().expect("a name"));
     let output = "oci-archive:multi.tar".parse().expect("an output");
-    write(&output, &sandbox.work(), &images, &parsed, &store).expect("write");
+    write(&output, &sandbox.work(), &images, &parsed, &store, None).expect("write");
     let archive = sandbox.path("multi.tar");
     none(validate_archive(&archive));
     let loaded = podman.load(&archive);
@@ -430,7 +430,7 @@ fn a_missing_blob_is_the_store_s_fault() {
     std::fs::remove_file(store.blob_path(&images.layers()[0].digest)).expect("remove");
     let output = "oci-archive:app.tar".parse().expect("an output");
     let error =
-        write(&output, &sandbox.work(), &images, &[], &store).expect_err("a blob is missing");
+        write(&output, &sandbox.work(), &images, &[], &store, None).expect_err("a blob is missing");
     assert!(matches!(error, TransportError::Store { .. }), "{error}");
     assert!(!sandbox.path("app.tar").exists());
 }

@@ -1,6 +1,8 @@
 //! Snapshots of real directories, twice and more.
 
 use super::*;
+use crate::context::{IgnoreRules, Wanted, read_digests, rules_for};
+use rustix::fs::Mode;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
@@ -12,7 +14,8 @@ fn path(text: &str) -> LayerPath {
 }
 
 fn snapshot(root: &Path, wanted: &Wanted, index: FileIndex) -> Snapshot {
-    Snapshot::take(root, &IgnoreRules::none(), wanted, index, THREADS).unwrap()
+    let survey = Survey::take(root, &IgnoreRules::none(), wanted, THREADS).unwrap();
+    Snapshot::of(&survey, index, THREADS).unwrap()
 }
 
 fn files_of(snapshot: &Snapshot) -> Vec<Arc<DiskFile>> {

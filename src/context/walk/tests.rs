@@ -1,18 +1,43 @@
 //! Real directories, with everything in them that can be made.
 
 use super::*;
+use crate::context::{Snapshot, Survey};
+use crate::store::FileIndex;
+use crate::tree::{Entry, Node};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-fn walk(root: &Path, rules: &str, wanted: &Wanted, threads: usize) -> Result<Walked, ContextError> {
+/// What a walk comes to.
+#[derive(Debug)]
+struct Walked {
+    entries: Vec<(LayerPath, Entry)>,
+    notes: Vec<String>,
+    counts: Counts,
+}
+
+fn survey(
+    root: &Path,
+    rules: &str,
+    wanted: &Wanted,
+    threads: usize,
+) -> Result<Survey, ContextError> {
     let rules = IgnoreRules::parse(rules.as_bytes(), ".dockerignore").unwrap();
-    let walk = Walk {
-        root: Arc::from(root),
-        rules: &rules,
-        wanted,
-        index: &FileIndex::default(),
-    };
-    walk.run(NonZeroUsize::new(threads).unwrap())
+    Survey::take(root, &rules, wanted, NonZeroUsize::new(threads).unwrap())
+}
+
+fn walk(root: &Path, rules: &str, wanted: &Wanted, threads: usize) -> Result<Walked, ContextError> {
+    let survey = survey(root, rules, wanted, threads)?;
+    let threads = NonZeroUsize::new(threads).unwrap();
+    let snapshot = Snapshot::of(&survey, FileIndex::default(), threads)?;
+    let entries = snapshot.tree.iter().skip(1);
+    Ok(Walked {
+        entries: entries
+            .map(|(path, entry)| (path.clone(), entry.clone()))
+            .collect(),
+        notes: survey.notes,
+        counts: survey.counts,
+    })
 }
 
 fn names(walked: &Walked) -> Vec<String> {

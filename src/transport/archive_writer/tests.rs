@@ -50,7 +50,7 @@ fn the_hybrid_archive_has_what_each_loader_wants() {
     for format in [DocumentFormat::Oci, DocumentFormat::Docker] {
         let (images, blobs) = image("content", format);
         let plan = ArchivePlan::hybrid(&images, None, &names(&["acme/app:1.4.0", "acme/app"]));
-        let receipt = plan.write(&path, &blobs).unwrap();
+        let receipt = plan.write(&path, &blobs, None).unwrap();
         assert_eq!(receipt.written, Written::New);
         assert_eq!(receipt.bytes, fs::metadata(&path).unwrap().len());
         assert_eq!(
@@ -99,7 +99,7 @@ fn several_platforms_are_nested_and_docker_gets_the_first() {
     let path = dir.path().join("app.tar");
     let (images, blobs) = two_platforms();
     ArchivePlan::hybrid(&images, Some("v1"), &[])
-        .write(&path, &blobs)
+        .write(&path, &blobs, None)
         .unwrap();
     let index = json_file(&path, "index.json");
     assert_eq!(
@@ -130,10 +130,10 @@ fn an_unchanged_archive_is_not_touched() {
     let path = dir.path().join("app.tar");
     let (images, blobs) = image("content", DocumentFormat::Oci);
     let plan = |name| ArchivePlan::hybrid(&images, Some(name), &[]);
-    plan("v1").write(&path, &blobs).unwrap();
+    plan("v1").write(&path, &blobs, None).unwrap();
     let before = fs::metadata(&path).unwrap();
     assert_eq!(
-        plan("v1").write(&path, &blobs).unwrap().written,
+        plan("v1").write(&path, &blobs, None).unwrap().written,
         Written::Unchanged
     );
     let after = fs::metadata(&path).unwrap();
@@ -143,7 +143,7 @@ fn an_unchanged_archive_is_not_touched() {
     );
     // The same size, other bytes.
     assert_eq!(
-        plan("v2").write(&path, &blobs).unwrap().written,
+        plan("v2").write(&path, &blobs, None).unwrap().written,
         Written::New
     );
     let mut bytes = fs::read(&path).unwrap();
@@ -151,12 +151,12 @@ fn an_unchanged_archive_is_not_touched() {
     bytes[last] ^= 1;
     fs::write(&path, &bytes).unwrap();
     assert_eq!(
-        plan("v2").write(&path, &blobs).unwrap().written,
+        plan("v2").write(&path, &blobs, None).unwrap().written,
         Written::New
     );
     fs::write(&path, "short").unwrap();
     assert_eq!(
-        plan("v2").write(&path, &blobs).unwrap().written,
+        plan("v2").write(&path, &blobs, None).unwrap().written,
         Written::New
     );
     is_valid(&path);
@@ -175,7 +175,7 @@ fn a_failed_write_leaves_the_old_archive() {
     }
     for blobs in [Blobs::default(), damaged] {
         let error = ArchivePlan::hybrid(&images, None, &[])
-            .write(&path, &blobs)
+            .write(&path, &blobs, None)
             .unwrap_err();
         assert!(matches!(error, TransportError::Store { .. }), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
@@ -191,14 +191,14 @@ fn links_are_followed_and_devices_are_not_replaced() {
     let (link, file) = (dir.path().join("link"), dir.path().join("file"));
     fs::write(&file, "old").unwrap();
     std::os::unix::fs::symlink("file", &link).unwrap();
-    plan.write(&link, &blobs).unwrap();
+    plan.write(&link, &blobs, None).unwrap();
     assert!(link.is_symlink());
     is_valid(&file);
     for place in ["/dev/null".as_ref(), dir.path()] {
-        let error = plan.write(place, &blobs).unwrap_err().to_string();
+        let error = plan.write(place, &blobs, None).unwrap_err().to_string();
         assert!(error.contains("no regular file"), "{error}");
     }
-    let missing = plan.write(&dir.path().join("no/such/file"), &blobs);
+    let missing = plan.write(&dir.path().join("no/such/file"), &blobs, None);
     assert!(matches!(missing, Err(TransportError::Io { .. })));
 }
 
@@ -208,7 +208,7 @@ fn the_docker_archive_has_docker_names_and_stored_layers() {
     let path = dir.path().join("app.tar");
     let (images, blobs) = image("content", DocumentFormat::Docker);
     let plan = ArchivePlan::docker(&images, Some("acme/app:1"), &names(&["ignored"])).unwrap();
-    plan.write(&path, &blobs).unwrap();
+    plan.write(&path, &blobs, None).unwrap();
     let docker = json_file(&path, "manifest.json");
     assert_eq!(
         docker[0]["RepoTags"],

@@ -36,7 +36,7 @@ fn what_was_written_is_read_back_whole() {
             "docker-archive:docker.tar",
         ] {
             let target: Output = format!("{output}:acme/app:1").parse().unwrap();
-            write(&target, dir.path(), &images, &[], &blobs).unwrap();
+            write(&target, dir.path(), &images, &[], &blobs, None).unwrap();
             for source in [output.to_owned(), format!("{output}:acme/app:1")] {
                 let (base, sink) = import(&source, dir.path()).unwrap();
                 let expected = match output.starts_with("docker") {
@@ -76,6 +76,7 @@ fn layers_that_are_there_are_not_read_again() {
         &images,
         &[],
         &blobs,
+        None,
     )
     .unwrap();
     for layer in images.layers() {
@@ -97,6 +98,7 @@ fn platforms_are_chosen_from_a_nested_index() {
         &images,
         &[],
         &blobs,
+        None,
     )
     .unwrap();
     let sink = Blobs::default();
@@ -129,6 +131,7 @@ fn the_wrong_kind_of_place_is_named() {
         &images,
         &[],
         &blobs,
+        None,
     )
     .unwrap();
     fs::create_dir(dir.path().join("empty")).unwrap();
@@ -157,6 +160,7 @@ fn spoiled(change: impl FnOnce(&Path, &crate::image::Image)) -> String {
         &images,
         &[],
         &blobs,
+        None,
     )
     .unwrap();
     change(&dir.path().join("lay"), &images.images()[0]);
@@ -329,6 +333,7 @@ fn a_layer_of_a_docker_archive_must_be_the_config_s() {
         &images,
         &[],
         &blobs,
+        None,
     )
     .unwrap();
     let path = dir.path().join("x.tar");

@@ -1,0 +1,145 @@
+//! Contexts: each directory walked once in a build, and made into a tree if somebody asks for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::build::error::BuildError;
+use crate::build::event::{Event, Observer};
+use crate::build::request::BuildRequest;
+use crate::context::{Snapshot, Survey, Wanted, rules_for};
+use crate::oci::Digest;
+use crate::plan::PlannedContext;
+use crate::store::{FileIndex, Store};
+use crate::tree::LayerPath;
+
+/// The contexts of one build, those of all its platforms.
+pub(crate) struct Contexts<'a> {
+    request: &'a BuildRequest,
+    store: &'a Store,
+    observer: &'a dyn Observer,
+    taken: Mutex<BTreeMap<Identity, Arc<Context>>>,
+}
+
+/// What makes two contexts one: the directory, whether it is the main one, whose ignore file may
+/// lie beside the spec, and what of it is wanted.
+type Identity = (PathBuf, bool, Vec<LayerPath>);
+
+/// One context, walked.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Under which the index of its files is kept. It decides nothing but what need not be read.
+    index: Digest,
+    /// Covers everything that the walk saw.
+    pub(crate) fingerprint: Digest,
+    /// Whether a later version of any file would have another fingerprint.
+    pub(crate) has_settled: bool,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Surveyed(Box<Survey>),
+    Frozen(Arc<Snapshot>),
+    /// Making the snapshot failed; whoever asked has the error.
+    Failed,
+}
+
+impl<'a> Contexts<'a> {
+    pub(crate) fn new(
+        request: &'a BuildRequest,
+        store: &'a Store,
+        observer: &'a dyn Observer,
+    ) -> Contexts<'a> {
+        Contexts {
+            request,
+            store,
+            observer,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// The context, walked now unless it was before.
+    pub(crate) fn context(&self, planned: &PlannedContext) -> Result<Arc<Context>, BuildError> {
+        let directory = planned.located(self.request.folder());
+        let key = (directory, planned.is_main, planned.wanted.clone());
+        let mut taken = self
+            .taken
+            .lock()
+            .expect("no thread panics while it holds the contexts");
+        if let Some(context) = taken.get(&key) {
+            return Ok(Arc::clone(context));
+        }
+        let context = Arc::new(self.survey(planned, &key.0)?);
+        taken.insert(key, Arc::clone(&context));
+        Ok(context)
+    }
+
+    fn survey(&self, planned: &PlannedContext, directory: &Path) -> Result<Context, BuildError> {
+        let spec_file = planned.is_main.then_some(self.request.spec_file.as_path());
+        let rules = rules_for(directory, spec_file)?;
+        let wanted = match planned.wanted.iter().any(LayerPath::is_root) {
+            true => Wanted::All,
+            false => Wanted::Below(planned.wanted.clone()),
+        };
+        let mut survey = Survey::take(directory, &rules, &wanted, self.request.jobs)?;
+        let counts = survey.counts;
+        self.observer.event(Event::ContextWalked {
+            name: &planned.name,
+            files: counts.files,
+            bytes: counts.bytes,
+            excluded: counts.excluded,
+        });
+        Ok(Context {
+            index: index_key(directory),
+            fingerprint: survey.fingerprint(),
+            has_settled: survey.has_settled(self.store.opened()),
+            notes: std::mem::take(&mut survey.notes),
+            state: Mutex::new(State::Surveyed(Box::new(survey))),
+        })
+    }
+
+    /// The files of a context.
+    pub(crate) fn snapshot(&self, context: &Context) -> Result<Arc<Snapshot>, BuildError> {
+        let mut state = context
+            .state
+            .lock()
+            .expect("no thread panics while it holds a context");
+        if let State::Frozen(snapshot) = &*state {
+            return Ok(Arc::clone(snapshot));
+        }
+        let State::Surveyed(survey) = std::mem::replace(&mut *state, State::Failed) else {
+            unreachable!("a build ends with the first error");
+        };
+        let index = FileIndex::load(self.store, &context.index)?;
+        let snapshot = Arc::new(Snapshot::of(&survey, index, self.request.jobs)?);
+        *state = State::Frozen(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// Keeps what was learnt of the contexts' files.
+    pub(crate) fn remember(&self) -> Result<(), BuildError> {
+        let taken = self
+            .taken
+            .lock()
+            .expect("no thread panics while it holds the contexts");
+        for context in taken.values() {
+            let state = context
+                .state
+                .lock()
+                .expect("no thread panics while it holds a context");
+            if let State::Frozen(snapshot) = &*state {
+                snapshot.remember(self.store, &context.index, self.store.opened())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index_key(directory: &Path) -> Digest {
+    let real = std::fs::canonicalize(directory);
+    let path = real.as_deref().unwrap_or(directory);
+    Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+}

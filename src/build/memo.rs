@@ -1,0 +1,85 @@
+//! What evaluating a plan came to, remembered: a build whose inputs have not changed evaluates
+//! nothing, so it costs a walk of its contexts and little else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::build::contexts::Context;
+use crate::build::error::BuildError;
+use crate::oci::{Digest, ImageConfig};
+use crate::plan::Plan;
+use crate::plan::key::Evaluation;
+use crate::store::{KeyRecord, Store};
+
+/// The version of everything that decides what steps make of their inputs.
+const EVALUATOR: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
+
+/// What evaluating comes to, as far as an image needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// The layers on the base, lowest first.
+    pub(crate) layers: Vec<OutcomeLayer>,
+    /// The config but for these layers.
+    pub(crate) config: ImageConfig,
+    /// What should be told besides.
+    pub(crate) notes: Vec<String>,
+}
+
+/// One layer of an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OutcomeLayer {
+    /// What makes it, in one line.
+    pub(crate) title: String,
+    /// Digest of its changeset.
+    pub(crate) changeset: Digest,
+}
+
+/// The key of a plan's evaluation. `images` are the digests of the plan's images, and `contexts`
+/// those contexts that its steps copy from, each by its name.
+pub(crate) fn key(
+    plan: &Plan,
+    epoch: u64,
+    contexts: &[(&str, &Context)],
+    images: &[Digest],
+) -> KeyRecord {
+    let args: Vec<String> = plan
+        .args
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let contexts: Vec<String> = contexts
+        .iter()
+        .map(|(name, context)| format!("{name}={}", context.fingerprint))
+        .collect();
+    let images: Vec<String> = images.iter().map(ToString::to_string).collect();
+    Evaluation {
+        evaluator: EVALUATOR,
+        spec: &Digest::of(plan.source.text.as_bytes()),
+        args: &texts(&args),
+        target: plan.target_stage().name(),
+        platform: &plan.platform.to_string(),
+        epoch,
+        contexts: &texts(&contexts),
+        images: &texts(&images),
+    }
+    .key()
+}
+
+fn texts(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+/// The outcome under `key`, if there is one.
+pub(crate) fn recall(store: &Store, key: &KeyRecord) -> Result<Option<Outcome>, BuildError> {
+    let value = store.record(key)?;
+    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+}
+
+/// Keeps an outcome.
+pub(crate) fn remember(
+    store: &Store,
+    key: &KeyRecord,
+    outcome: &Outcome,
+) -> Result<(), BuildError> {
+    let value = serde_json::to_vec(outcome).expect("an outcome is plain data");
+    Ok(store.put_record(key, &value)?)
+}

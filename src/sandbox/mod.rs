@@ -1,0 +1,38 @@
+//! Room 4, the sandbox: runs a command in a tree and says what it changed.
+//!
+//! Comes in: a [`Job`], which names a materialized tree, a command and all it may see. Goes out:
+//! the tier that ran it and what became of the tree, or why it failed with the command's last
+//! lines. This room never decides what is run, never writes to the tree it was given, never keeps
+//! a mount or a process behind, and never lets a secret out of the memory it was handed in.
+//!
+//! **Tiers.** A machine gives a builder more or less; [`probe`] finds out by trying. The same job
+//! changes the same files in each tier that can run it, see [`Tier`].
+//!
+//! **Processes.** Boxwright has threads, and a process with threads cannot change its user
+//! namespace. So the program starts itself again, under a name that people do not see
+//! ([`INIT_COMMAND`]):
+//!
+//! ```text
+//! boxwright build          threads; reads the output; answers "map my ids"
+//!  └ sandbox-init   outer  one thread; namespaces, overlay, limits, waits, collects, cleans up
+//!     └ sandbox-init inner own mounts and root; becomes the command (process 1 where it can be)
+//! ```
+//!
+//! The outer process hears of the builder's end by the end of their socket, kills what runs and
+//! removes the scratch directory; the inner one dies with the outer. Mounts live in namespaces
+//! that end with them.
+//!
+//! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
+
+mod changes;
+mod error;
+mod job;
+mod owner;
+mod pack;
+mod rootfs;
+mod tier;
+
+pub use error::{SandboxError, Setup};
+pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
+pub use rootfs::Ownership;
+pub use tier::{Letter, Tier};
