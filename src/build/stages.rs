@@ -15,7 +15,7 @@ use crate::oci::ImageConfig;
 use crate::plan::{
     ContextId, ImageId, Plan, PlannedLayer, PlannedStage, Source, StageBase, StageId,
 };
-use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, SourceText};
+use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, ImageSource, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::Store;
 use crate::transport::registry::{Fetched, RegistryClient};
@@ -335,7 +335,11 @@ impl<'a> Workshop<'a> {
             return Ok(Arc::clone(base));
         }
         let source = &self.plan.images[place];
-        let name = source.to_string();
+        // A short name is told as what it was taken for.
+        let name = match source {
+            ImageSource::Registry(short) => short.clone().with_default_tag().to_string(),
+            file => file.to_string(),
+        };
         let watch = |Fetched { done, total }| {
             self.observer.event(Event::BaseFetched {
                 reference: &name,

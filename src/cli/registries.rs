@@ -140,3 +140,75 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(paths: &[PathBuf]) -> Vec<String> {
+        paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn files_are_those_of_docker_and_podman() {
+        let home = Environment::made_up(|name| (name == "HOME").then(|| "/h".into()));
+        let settings = home.registries(&NetworkArgs::default());
+        let expected = ["/h/.config/containers/auth.json", "/h/.docker/config.json"];
+        assert_eq!(shown(&settings.auth_files), expected);
+        assert_eq!(home.auth_file(), Some("/h/.docker/config.json".into()));
+        assert_eq!(settings.http.network, Network::Allowed);
+        assert!(shown(&settings.certs).contains(&"/etc/docker/certs.d".to_owned()));
+        let all = Environment::made_up(|name| {
+            Some(match name {
+                "HOME" => "/h".into(),
+                "XDG_CONFIG_HOME" => "/c".into(),
+                "XDG_RUNTIME_DIR" => "/r".into(),
+                "DOCKER_CONFIG" => "/d".into(),
+                "CONTAINERS_REGISTRIES_CONF" => "/conf".into(),
+                _ => return None,
+            })
+        });
+        let settings = all.registries(&NetworkArgs::default());
+        let expected = [
+            "/r/containers/auth.json",
+            "/c/containers/auth.json",
+            "/d/config.json",
+        ];
+        assert_eq!(shown(&settings.auth_files), expected);
+        assert_eq!(shown(&settings.tables), ["/conf"]);
+        let alone =
+            Environment::made_up(|name| (name == "REGISTRY_AUTH_FILE").then(|| "/a".into()));
+        let settings = alone.registries(&NetworkArgs::default());
+        assert_eq!(shown(&settings.auth_files), ["/a"]);
+        assert_eq!(alone.auth_file(), Some("/a".into()));
+    }
+
+    #[test]
+    fn the_network_is_what_the_environment_says() {
+        let environment = Environment::made_up(|name| {
+            Some(match name {
+                "HTTPS_PROXY" => "http://u:hunter2@p:1".into(),
+                "http_proxy" => "http://q:2".into(),
+                "HTTP_PROXY" => "http://never:3".into(),
+                "NO_PROXY" => "a,b".into(),
+                "SSL_CERT_FILE" => "/ca".into(),
+                "SSL_CERT_DIR" => "/x:/y".into(),
+                _ => return None,
+            })
+        });
+        let args = NetworkArgs {
+            offline: true,
+            ..NetworkArgs::default()
+        };
+        let http = environment.http(&args);
+        assert_eq!(http.network, Network::Forbidden);
+        assert_eq!(http.ca_file.as_deref(), Some(Path::new("/ca")));
+        assert_eq!(shown(&http.ca_dirs), ["/x", "/y"]);
+        assert_eq!(http.proxies.none_for, "a,b");
+        assert_eq!(http.proxies.http, Some(Secret::new("http://q:2")));
+        assert!(!format!("{http:?}").contains("hunter2"));
+    }
+}

@@ -31,6 +31,12 @@ impl Environment {
         }
     }
 
+    /// One that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn made_up(variable: fn(&str) -> Option<OsString>) -> Environment {
+        Environment { variable }
+    }
+
     /// A variable; one that is set to nothing counts as not set.
     pub(crate) fn value(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
