@@ -590,6 +590,22 @@ fn credentials_go_to_the_registry_alone() {
 }
 
 #[test]
+fn passwords_are_not_sent_into_the_clear_to_others() {
+    let registry = FaultServer::start(|_| {
+        let challenge = "Bearer realm=\"http://tokens.invalid/token\",service=\"s\"";
+        Reply::with(401, "WWW-Authenticate", challenge)
+    });
+    let pulled = pull(hasty(), &format!("{}/a/b:v1", registry.address()));
+    assert!(
+        pulled
+            .error()
+            .contains("http://tokens.invalid/token has no TLS"),
+        "{}",
+        pulled.error()
+    );
+}
+
+#[test]
 fn mirrors_are_asked_first_and_what_they_lack_comes_from_the_registry() {
     let registry = faulty(|_, _, _| None);
     let broken = faulty(|asked, _, _| is_blob(asked).then(|| Reply::status(404)));

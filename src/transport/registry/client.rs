@@ -204,7 +204,7 @@ impl RegistryClient {
         let base = match probe(&secure, Retry::No).map_err(|error| (error.unreachable(), error)) {
             Ok(_) => secure,
             Err((Some(Unreachable::NoTls | Unreachable::Broken | Unreachable::Slow), _)) => plain,
-            // Nobody listens, perhaps not yet: then TLS or not is decided by the next call.
+            // Nobody listens. Whoever starts a registry beside a build gets a little time.
             Err((Some(Unreachable::NoConnection), _)) => {
                 let action = format!("ask {}", endpoint.host);
                 probe(&plain, Retry::Yes).map_err(RegistryError::http(action))?;
