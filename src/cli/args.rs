@@ -103,6 +103,9 @@ Examples:
 The environment:
   BOXWRIGHT_STORE     where the store is (see --store)
   SOURCE_DATE_EPOCH   the time of all files, in seconds since 1970; else 0
+  REGISTRY_AUTH_FILE  accounts at registries; else those of podman and docker
+  BOXWRIGHT_REGISTRIES  a table of registries, as registries.conf; else podman's
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR  as everywhere
   NO_COLOR            no colour")]
 pub(crate) struct BuildArgs {
     #[command(flatten)]

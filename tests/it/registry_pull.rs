@@ -590,6 +590,26 @@ fn credentials_go_to_the_registry_alone() {
 }
 
 #[test]
+fn storage_behind_tls_is_trusted_by_the_authorities_and_not_without() {
+    let storage = peer!(RegistryServer::start(Wire::Tls, Door::Open));
+    let place = storage.address().to_owned();
+    let registry = faulty(move |asked, _, _| {
+        let location = format!("https://{place}{}", asked.target);
+        is_blob(asked).then(|| Reply::with(307, "Location", location))
+    });
+    let reference = format!("{}/a/b:v1", registry.address());
+    let distrusted = pull(hasty(), &reference);
+    assert!(
+        distrusted.error().contains("certificate"),
+        "{}",
+        distrusted.error()
+    );
+    let mut settings = hasty();
+    settings.http.ca_file = Some(storage.ca());
+    assert!(pull(settings, &reference).error().contains("404"));
+}
+
+#[test]
 fn passwords_are_not_sent_into_the_clear_to_others() {
     let registry = FaultServer::start(|_| {
         let challenge = "Bearer realm=\"http://tokens.invalid/token\",service=\"s\"";

@@ -22,8 +22,11 @@ use crate::transport::http::wire::IdleLimit;
 #[derive(Debug)]
 pub struct HttpClient {
     settings: HttpSettings,
-    agents: Mutex<BTreeMap<(Trust, Option<Secret>), Agent>>,
+    agents: Mutex<BTreeMap<AgentKey, Agent>>,
 }
+
+/// What connections must share: TLS or none, trust, and proxy.
+type AgentKey = (Scheme, Trust, Option<Secret>);
 
 /// How often a request is sent elsewhere.
 const MOST_REDIRECTS: usize = 8;
@@ -160,16 +163,17 @@ impl HttpClient {
             trust.identity = None;
         }
         if url.scheme() == Scheme::Http {
+            // Nothing of it matters there.
             trust = Trust::default();
         }
         let proxy = self.settings.proxies.of(url).cloned();
-        let key = (trust, proxy);
+        let key = (url.scheme(), trust, proxy);
         // A thread that panicked left whole agents behind: the map is changed by one call.
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(agent) = agents.get(&key) {
             return Ok(agent.clone());
         }
-        let agent = self.new_agent(url, &key.0, key.1.as_ref())?;
+        let agent = self.new_agent(url, &key.1, key.2.as_ref())?;
         agents.insert(key, agent.clone());
         Ok(agent)
     }
