@@ -175,6 +175,25 @@ fn images_pushed_by_skopeo_are_bases_behind_every_door() {
 }
 
 #[test]
+fn a_registry_of_opposite_habits_gives_the_same_image() {
+    let skopeo = peer!(Skopeo::start());
+    let servers = [
+        peer!(RegistryServer::open()),
+        peer!(RegistryServer::ferro()),
+    ];
+    let sandbox = Sandbox::new();
+    image().write_layout(&sandbox.path("lay"), "v1");
+    let from = format!("oci:{}:v1", sandbox.path("lay").display());
+    let pulled = servers.map(|server| {
+        let reference = format!("{}/a/b:v1", server.address());
+        skopeo.copy(&from, &format!("docker://{reference}")).ok();
+        let pulled = pull(hasty(), &reference);
+        (pulled.ok().digest, layer_digests(pulled.ok()))
+    });
+    assert_eq!(pulled[0], pulled[1]);
+}
+
+#[test]
 fn tokens_are_asked_for_once_with_the_right_scope_and_again_when_they_expire() {
     let skopeo = peer!(Skopeo::start());
     let server = peer!(RegistryServer::start(Wire::Plain, Door::Token));

@@ -4,7 +4,7 @@
 //! `localhost` and `127.0.0.1` and signed by itself; [`RegistryServer::ca`] is its file.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,6 +80,28 @@ impl RegistryServer {
             keeper,
             address,
             tokens,
+        })
+    }
+
+    /// ferro-oci-server, a registry of opposite habits: it knows referrers, answers a mount with 202,
+    /// gives relative places for uploads, and refuses chunks out of order. Plain and for everybody.
+    pub(crate) fn ferro() -> Result<RegistryServer, Skip> {
+        let program = required("ferro-oci-server")?;
+        let folder = folder("ferro");
+        // It does not say which port it got, so a free one is looked for.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = port.expect("a free port").to_string();
+        let mut daemon = Command::new(program);
+        daemon
+            .env("FERRO_OCI_LISTEN", &address)
+            .env("FERRO_OCI_STORAGE_DIR", folder.path().join("data"));
+        let keeper = Keeper::of_daemon(folder, &mut daemon, |_| {
+            TcpStream::connect(&address).is_ok()
+        });
+        Ok(RegistryServer {
+            keeper,
+            address,
+            tokens: None,
         })
     }
 
