@@ -31,6 +31,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use boxwright::sandbox;
 use clap::{CommandFactory, Parser};
 
 use crate::cli::args::{Cli, Command};
@@ -41,6 +42,13 @@ use crate::cli::terminal::Terminal;
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
     remember_panics();
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|name| name == sandbox::INIT_COMMAND)
+    {
+        // The sandbox's own processes: not for people, so not in the help.
+        return ExitCode::from(sandbox::inside());
+    }
     let environment = Environment::read();
     let terminal = Terminal::detect(environment.is_dumb_terminal());
     exit::conclude(without_panics(|| run(&environment, &terminal)), &terminal)

@@ -25,14 +25,32 @@
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
 mod changes;
+mod channel;
 mod error;
+mod id_map;
+mod inner;
 mod job;
+mod limits;
+mod mounts;
+mod namespaces;
+mod new_root;
+mod order;
+mod outer;
+mod output;
+mod overlay;
 mod owner;
 mod pack;
+mod probe;
 mod rootfs;
+mod run;
+mod scratch;
+mod syscalls;
 mod tier;
 
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
+pub use output::{OutputSink, Stream};
+pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, probe};
 pub use rootfs::Ownership;
+pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use tier::{Letter, Tier};

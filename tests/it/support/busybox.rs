@@ -3,8 +3,9 @@
 //! It holds what bases are known to hold and builders to stumble over: merged `/bin`, applet
 //! symlinks, accounts, a sticky `/tmp`, a hard link, and a second layer that removes a file.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::json;
@@ -31,6 +32,29 @@ pub(crate) fn base() -> Result<&'static Image, Skip> {
     BASE.get_or_init(|| static_busybox().map(|busybox| image(&busybox)))
         .as_ref()
         .ok_or_else(|| Skip::missing("a static busybox"))
+}
+
+/// Writes the base's files to a folder, for whoever wants a tree on disk and not an image: busybox,
+/// its applets and accounts, all of the caller's.
+pub(crate) fn write_tree(folder: &Path) -> Result<(), Skip> {
+    let busybox = static_busybox().ok_or_else(|| Skip::missing("a static busybox"))?;
+    for name in [
+        "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var",
+    ] {
+        fs::create_dir(folder.join(name)).expect("make a folder of the tree");
+    }
+    let mode = |name: &str, mode| {
+        fs::set_permissions(folder.join(name), Permissions::from_mode(mode)).expect("set a mode");
+    };
+    mode("tmp", 0o1777);
+    fs::write(folder.join("bin/busybox"), busybox).expect("write busybox");
+    mode("bin/busybox", 0o755);
+    for applet in APPLETS.split_whitespace() {
+        symlink("busybox", folder.join("bin").join(applet)).expect("link an applet");
+    }
+    fs::write(folder.join("etc/passwd"), PASSWD).expect("write the users");
+    fs::write(folder.join("etc/group"), GROUP).expect("write the groups");
+    Ok(())
 }
 
 /// The bytes of the first busybox on the path that asks for no dynamic linker.

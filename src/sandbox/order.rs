@@ -1,0 +1,107 @@
+//! What the three processes tell each other.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sandbox::error::Setup;
+use crate::sandbox::job::{Job, Network};
+use crate::sandbox::probe::Footing;
+
+/// The first message to a process of the sandbox: what it is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Be the outer process.
+    Outer(Box<Outer>),
+    /// Be the inner process.
+    Inner(Box<Inner>),
+}
+
+/// What the outer process is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Outer {
+    pub(crate) footing: Footing,
+    /// The directory of this run: empty, and removed at the end.
+    pub(crate) scratch: PathBuf,
+    pub(crate) task: Task,
+}
+
+/// What is done in the sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Task {
+    /// Everything short of a command, to see whether it works.
+    Try,
+    /// Runs a command and collects what it changed.
+    Run(Box<Job>),
+    /// Removes a directory whose files belong to ids of the namespace.
+    Remove(PathBuf),
+}
+
+/// What the inner process is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inner {
+    pub(crate) footing: Footing,
+    pub(crate) scratch: PathBuf,
+    /// `None` for a trial: everything is made, nothing is run.
+    pub(crate) job: Option<Box<Job>>,
+}
+
+/// What the outer process tells the builder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// It waits for its ids; the builder answers with `Ok` or with why not.
+    MapIds,
+    /// It is done.
+    Done(Result<End, Failed>),
+}
+
+/// The builder's answer to [`Report::MapIds`].
+pub(crate) type Mapped = Result<(), Setup>;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
+    Code(u8),
+    Signal(i32),
+    TimedOut,
+    TooManyProcesses,
+    OutOfMemory,
+    /// The builder went away or wanted it to stop.
+    Stopped,
+}
+
+/// What failed before the command ran, or after it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Failed {
+    /// The sandbox.
+    Setup(Setup),
+    /// The program could not be started.
+    Start(Setup),
+}
+
+/// What the inner process tells the outer; its end without a word means that the command runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// All is made. These paths were not in the tree and are only there to mount on.
+    Made(Vec<String>),
+    /// It takes the file that follows: the listener of the filter of tier B.
+    Listener,
+    /// It failed.
+    Failed(Failed),
+}
+
+impl Outer {
+    /// The network that the namespaces are made for.
+    pub(crate) fn network(&self) -> Network {
+        match &self.task {
+            Task::Run(job) => job.network,
+            Task::Try | Task::Remove(_) => Network::Host,
+        }
+    }
+}
+
+impl From<Setup> for Failed {
+    fn from(setup: Setup) -> Failed {
+        Failed::Setup(setup)
+    }
+}

@@ -1,0 +1,228 @@
+//! The outer process: enters the namespaces, starts the inner process, watches over the command,
+//! collects, cleans up.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+
+use crate::sandbox::channel::{receive, send};
+use crate::sandbox::error::Setup;
+use crate::sandbox::job::{Job, Limits};
+use crate::sandbox::limits::{Groups, Used};
+use crate::sandbox::namespaces;
+use crate::sandbox::new_root::NewRoot;
+use crate::sandbox::order::{End, Failed, Inner, Order, Outer, Report, Task, Word};
+use crate::sandbox::overlay;
+use crate::sandbox::probe::Proc;
+use crate::sandbox::run::INIT_COMMAND;
+use crate::sandbox::scratch;
+use crate::sandbox::tier::Tier;
+
+/// How often a running command is counted.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// Does what the builder orders and reports it.
+pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
+    // A Ctrl-C at the terminal is for the builder; its end is seen by the end of the socket.
+    let _ = rustix::process::setsid();
+    let outcome = work(order, builder);
+    if let Ok(process) = rustix::process::child_subreaper()
+        && process.is_some()
+    {
+        end_all_children();
+    }
+    overlay::unmount(&order.scratch);
+    scratch::empty(&order.scratch);
+    // A builder that went away is not waiting for it.
+    let _ = send(builder, &Report::Done(outcome));
+}
+
+fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
+    namespaces::enter(order.footing.tier, order.network(), builder)?;
+    match &order.task {
+        Task::Remove(path) => {
+            scratch::remove(path).map_err(Setup::of(format!("remove {}", path.display())))?;
+            Ok(End::Code(0))
+        }
+        Task::Try => {
+            let lower = order.scratch.join("empty");
+            fs::create_dir(&lower).map_err(Setup::of("make an empty tree"))?;
+            command(order, None, &lower, builder)
+        }
+        Task::Run(job) => command(order, Some(job), &job.lower, builder),
+    }
+}
+
+/// Runs the command, or all but the command.
+fn command(
+    order: &Outer,
+    job: Option<&Job>,
+    lower: &Path,
+    builder: &UnixStream,
+) -> Result<End, Failed> {
+    let footing = &order.footing;
+    if footing.tier != Tier::Chroot {
+        overlay::mount(&order.scratch, lower, footing)?;
+    }
+    if footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
+        let own = Some(rustix::process::getpid());
+        rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
+    } else {
+        namespaces::enter_processes()?;
+    }
+    let default = Limits::default();
+    let limits = job.map_or(&default, |job| &job.limits);
+    let groups = match job {
+        Some(_) => Groups::make(limits, &scratch::name_of(&order.scratch)),
+        None => Groups::default(),
+    };
+    let (mut child, made) = start(order, job, &groups)?;
+    let end = watch(&mut child, builder, limits, &groups, footing.proc)?;
+    if footing.tier != Tier::Chroot {
+        NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made);
+    }
+    Ok(end)
+}
+
+/// Starts the inner process and hears it out; after that the command runs.
+fn start(
+    order: &Outer,
+    job: Option<&Job>,
+    groups: &Groups,
+) -> Result<(Child, Vec<String>), Failed> {
+    let talk = || Setup::of("talk to the inner process");
+    let (ours, theirs) = UnixStream::pair().map_err(Setup::of("make a socket"))?;
+    let mut child = Command::new("/proc/self/exe")
+        .arg(INIT_COMMAND)
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .spawn()
+        .map_err(Setup::of("start the inner process"))?;
+    groups.take(child.id());
+    let inner = Inner {
+        footing: order.footing.clone(),
+        scratch: order.scratch.clone(),
+        job: job.cloned().map(Box::new),
+    };
+    send(&ours, &Order::Inner(Box::new(inner))).map_err(talk())?;
+    let mut made = None;
+    let failed = loop {
+        match receive(&ours).map_err(talk())? {
+            Some(Word::Made(paths)) => made = Some(paths),
+            Some(Word::Listener) => {}
+            Some(Word::Failed(failed)) => break Some(failed),
+            None => break None,
+        }
+    };
+    let failed = match (failed, made) {
+        (None, Some(made)) => return Ok((child, made)),
+        (Some(failed), _) => failed,
+        (None, None) => Setup::because("make the sandbox", "the inner process was killed").into(),
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(failed)
+}
+
+/// Waits for the command's end, or ends it.
+fn watch(
+    child: &mut Child,
+    builder: &UnixStream,
+    limits: &Limits,
+    groups: &Groups,
+    proc: Proc,
+) -> Result<End, Setup> {
+    let waiting = || Setup::of("wait for the command");
+    let process = Pid::from_child(child);
+    // Where there is no such call the watch is all there is, and ends are noticed a little later.
+    let ended = rustix::process::pidfd_open(process, PidfdFlags::empty()).ok();
+    let deadline = limits.timeout.map(|timeout| Instant::now() + timeout);
+    loop {
+        if let Some(status) = child.try_wait().map_err(waiting())? {
+            return Ok(groups.verdict().unwrap_or_else(|| end_of(status)));
+        }
+        let stop = match pause(builder, ended.as_ref(), deadline)? {
+            Pause::Stop => Some(End::Stopped),
+            Pause::Late => Some(End::TimedOut),
+            Pause::Ended => None,
+            Pause::Tick if proc == Proc::Own => Used::below(process).beyond(limits),
+            Pause::Tick => None,
+        };
+        let stop = stop.or_else(|| groups.verdict());
+        if let Some(end) = stop {
+            child.kill().map_err(waiting())?;
+            child.wait().map_err(waiting())?;
+            return Ok(end);
+        }
+    }
+}
+
+/// Why waiting was interrupted.
+enum Pause {
+    /// The builder went away, or wants the command to stop: it never says anything.
+    Stop,
+    Late,
+    Ended,
+    Tick,
+}
+
+fn pause(
+    builder: &UnixStream,
+    ended: Option<&OwnedFd>,
+    deadline: Option<Instant>,
+) -> Result<Pause, Setup> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if left == Some(Duration::ZERO) {
+        return Ok(Pause::Late);
+    }
+    let time = left.map_or(WATCH, |left| left.min(WATCH));
+    let time = Timespec::try_from(time).unwrap_or_default();
+    let mut files = vec![PollFd::from_borrowed_fd(builder.as_fd(), PollFlags::IN)];
+    files.extend(ended.map(|ended| PollFd::new(ended, PollFlags::IN)));
+    match rustix::event::poll(&mut files, Some(&time)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Pause::Tick),
+        other => other.map_err(Setup::of("wait for the command"))?,
+    };
+    let seen = |at: usize| files.get(at).is_some_and(|file| !file.revents().is_empty());
+    Ok(match (seen(1), seen(0)) {
+        (true, _) => Pause::Ended,
+        (_, true) => Pause::Stop,
+        _ => Pause::Tick,
+    })
+}
+
+fn end_of(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Code(u8::try_from(code).unwrap_or(u8::MAX)),
+        (None, signal) => End::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// Ends what the command left running where no namespace does: orphans come to this process.
+fn end_all_children() {
+    let list = format!(
+        "/proc/self/task/{}/children",
+        rustix::thread::gettid().as_raw_nonzero()
+    );
+    loop {
+        let children = fs::read_to_string(&list).unwrap_or_default();
+        let numbers = children
+            .split_whitespace()
+            .filter_map(|text| text.parse().ok());
+        for child in numbers.filter_map(Pid::from_raw) {
+            // One that ended by itself meanwhile is waited for like the others.
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+        }
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}

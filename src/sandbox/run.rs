@@ -1,0 +1,224 @@
+//! Running a job, from the builder's side.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use crate::sandbox::channel::{receive, send};
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::id_map;
+use crate::sandbox::inner;
+use crate::sandbox::job::{Job, Limits};
+use crate::sandbox::order::{End, Failed, Order, Outer, Report, Task};
+use crate::sandbox::outer;
+use crate::sandbox::output::{Listener, OutputSink, Stream};
+use crate::sandbox::probe::{Footing, SandboxSettings};
+use crate::sandbox::scratch::Scratch;
+use crate::sandbox::syscalls::keep_files_from_programs;
+use crate::sandbox::tier::Tier;
+
+/// The command of the command line that people do not see: it must call [`inside`] and exit with
+/// what that returns.
+pub const INIT_COMMAND: &str = "sandbox-init";
+
+/// A disk with less than this left is full, for the purpose of explaining a failure.
+const FULL: u64 = 1 << 20;
+
+/// What a command that ended well did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The tier that ran it.
+    pub tier: Tier,
+}
+
+/// How an order to the outer process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Result<End, Failed>,
+    pub(crate) tail: Vec<String>,
+    /// Whether it was stopped for the amount of its output.
+    pub(crate) printed_too_much: bool,
+}
+
+/// Runs a job and says what it changed. Lines of output are told as they come.
+///
+/// # Errors
+/// A command that fails or passes a limit, with its last lines; a sandbox that cannot be made.
+/// No process, mount or file of the run is left in either case.
+pub fn run(
+    job: &Job,
+    footing: &Footing,
+    settings: &SandboxSettings,
+    output: OutputSink<'_>,
+) -> Result<Outcome, SandboxError> {
+    let task = Task::Run(Box::new(job.clone()));
+    let ended = order(footing, task, settings, job.limits.output, output)?;
+    let tier = footing.tier;
+    let tail = ended.tail;
+    let limits = &job.limits;
+    Err(match ended.outcome {
+        Err(Failed::Setup(setup)) => SandboxError::Setup { tier, setup },
+        Err(Failed::Start(setup)) => SandboxError::Start {
+            program: job.argv.first().cloned().unwrap_or_default(),
+            setup,
+        },
+        _ if ended.printed_too_much => SandboxError::TooMuchOutput {
+            limit: limits.output,
+            tail,
+        },
+        Ok(End::Code(0)) => return Ok(Outcome { tier }),
+        Ok(end) => failure(end, limits, tail, &settings.scratch),
+    })
+}
+
+fn failure(end: End, limits: &Limits, tail: Vec<String>, scratch: &Path) -> SandboxError {
+    match end {
+        End::Code(_) | End::Signal(_) if is_full(scratch) => SandboxError::DiskFull {
+            path: scratch.to_owned(),
+            tail,
+        },
+        End::Code(code) => SandboxError::Exited { code, tail },
+        End::Signal(signal) => SandboxError::Signalled { signal, tail },
+        End::TimedOut => SandboxError::TimedOut {
+            limit: limits.timeout.unwrap_or_default(),
+            tail,
+        },
+        End::TooManyProcesses => SandboxError::TooManyProcesses {
+            limit: limits.pids,
+            tail,
+        },
+        End::OutOfMemory => SandboxError::OutOfMemory {
+            limit: limits.memory.unwrap_or_default(),
+            tail,
+        },
+        End::Stopped => SandboxError::Signalled {
+            signal: rustix::process::Signal::KILL.as_raw(),
+            tail,
+        },
+    }
+}
+
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FULL)
+}
+
+/// Removes a directory whose files belong to ids that only the tier's namespace has.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove(
+    path: &Path,
+    footing: &Footing,
+    settings: &SandboxSettings,
+) -> Result<(), SandboxError> {
+    let ignore = |_, _: &[u8]| {};
+    let task = Task::Remove(path.to_owned());
+    match order(footing, task, settings, u64::MAX, &ignore)?.outcome {
+        Ok(_) => Ok(()),
+        Err(Failed::Setup(setup) | Failed::Start(setup)) => Err(SandboxError::Setup {
+            tier: footing.tier,
+            setup,
+        }),
+    }
+}
+
+/// Starts the outer process, hands it the order, and listens until it has ended.
+pub(crate) fn order(
+    footing: &Footing,
+    task: Task,
+    settings: &SandboxSettings,
+    output_limit: u64,
+    output: OutputSink<'_>,
+) -> Result<Ended, SandboxError> {
+    let scratch = Scratch::create(&settings.scratch)?;
+    let failed = |source| SandboxError::Spawn {
+        program: settings.program.clone(),
+        source,
+    };
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let order = Order::Outer(Box::new(Outer {
+        footing: footing.clone(),
+        scratch: scratch.path().to_owned(),
+        task,
+    }));
+    let mut child = spawn(&settings.program, theirs).map_err(failed)?;
+    let stop = || {
+        // The outer process takes the end of the socket for the end of the builder.
+        let _ = ours.shutdown(Shutdown::Write);
+    };
+    let listener = Listener::new(output, output_limit, &stop);
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let outcome = thread::scope(|scope| {
+        if let Some(out) = out {
+            scope.spawn(|| listener.listen(Stream::Out, out));
+        }
+        if let Some(err) = err {
+            scope.spawn(|| listener.listen(Stream::Err, err));
+        }
+        let outcome = converse(&ours, &order, child.id());
+        if outcome.is_err() {
+            // It will not end by itself when it does not understand us.
+            let _ = child.kill();
+        }
+        let _ = child.wait();
+        outcome
+    });
+    Ok(Ended {
+        outcome: outcome.map_err(failed)?,
+        printed_too_much: listener.is_beyond(),
+        tail: listener.into_tail(),
+    })
+}
+
+fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
+    Command::new(program)
+        .arg(INIT_COMMAND)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Gives the order and waits for the report.
+fn converse(socket: &UnixStream, order: &Order, child: u32) -> io::Result<Result<End, Failed>> {
+    send(socket, order)?;
+    loop {
+        match receive(socket)? {
+            Some(Report::MapIds) => send(socket, &id_map::grant(child))?,
+            Some(Report::Done(outcome)) => return Ok(outcome),
+            None => {
+                let error = "it ended without a word";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+            }
+        }
+    }
+}
+
+/// The inside of the sandbox: what the hidden command [`INIT_COMMAND`] does. The order comes by
+/// the socket that standard input is. What is returned is the exit code.
+pub fn inside() -> u8 {
+    let take = || -> io::Result<UnixStream> {
+        keep_files_from_programs()?;
+        let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        Ok(UnixStream::from(socket))
+    };
+    let Ok(socket) = take() else {
+        return 1;
+    };
+    match receive(&socket) {
+        Ok(Some(Order::Outer(order))) => {
+            outer::serve(&order, &socket);
+            0
+        }
+        Ok(Some(Order::Inner(order))) => inner::become_command(&order, &socket),
+        Ok(None) | Err(_) => 1,
+    }
+}
