@@ -18,9 +18,10 @@ use crate::plan::{
     ContextId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
 };
 use crate::sandbox::Footing;
-use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, SourceText};
+use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, ImageSource, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::Store;
+use crate::transport::registry::{Fetched, RegistryClient};
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
 
 /// Evaluates the stages of one plan.
@@ -29,6 +30,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
+    registries: &'a RegistryClient,
     pub(crate) contexts: &'a Contexts<'a>,
     images: Mutex<BTreeMap<usize, Arc<Base>>>,
     pub(crate) footing: OnceLock<Footing>,
@@ -94,12 +96,14 @@ impl<'a> Workshop<'a> {
         store: &'a Store,
         observer: &'a dyn Observer,
         contexts: &'a Contexts<'a>,
+        registries: &'a RegistryClient,
     ) -> Workshop<'a> {
         Workshop {
             request,
             plan,
             store,
             observer,
+            registries,
             contexts,
             images: Mutex::default(),
             footing: OnceLock::new(),
@@ -400,14 +404,28 @@ impl<'a> Workshop<'a> {
             return Ok(Arc::clone(base));
         }
         let source = &self.plan.images[place];
+        // A short name is told as what it was taken for.
+        let name = match source {
+            ImageSource::Registry(short) => short.clone().with_default_tag().to_string(),
+            file => file.to_string(),
+        };
+        let watch = |Fetched { done, total }| {
+            self.observer.event(Event::BaseFetched {
+                reference: &name,
+                done,
+                total,
+            });
+        };
         let base = bases::import(
             source,
             self.request.folder(),
             &self.plan.platform,
             self.store,
+            self.registries,
+            &watch,
         )?;
         self.observer.event(Event::BaseImported {
-            reference: &source.to_string(),
+            reference: &name,
             layers: base.layers.len(),
             bytes: base.layers.iter().map(|layer| layer.blob.size).sum(),
         });

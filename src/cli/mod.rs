@@ -16,8 +16,10 @@ mod diagnostics;
 mod exit;
 mod image_argument;
 mod inspect;
+mod login;
 mod man;
 mod progress;
+mod registries;
 mod report;
 mod schema;
 mod settings;
@@ -60,6 +62,8 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
+        Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),
+        Some(Command::Logout(args)) => login::log_out_at(args, environment, terminal),
         Some(Command::Bench(args)) => bench::run(args, environment, terminal),
         Some(Command::Cache(args)) => cache::run(args, environment, terminal),
         Some(Command::Schema(_)) => schema::run(terminal),

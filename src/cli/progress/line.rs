@@ -41,7 +41,7 @@ impl Line {
                 bytes,
             } => {
                 let layers = counted(layers as u64, "layer");
-                let text = format!("{reference} ({layers}, {})", Size(bytes));
+                let text = format!("{reference} ({layers}, {}{time})", Size(bytes));
                 line("Imported", GREEN, text)
             }
             Event::StepFinished { origin, .. } => {
