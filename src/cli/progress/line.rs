@@ -64,7 +64,7 @@ impl Line {
             }
             Event::StepOutput {
                 stage, step, text, ..
-            } => line("│", DIM, format!("[{stage} {step}] {text}")),
+            } => line("│", DIM, format!("[{stage} {step}] {}", text.trim_end())),
             Event::Note { text } => line("Note", BOLD, text.to_owned()),
             Event::Warning { text } => line("Warning", YELLOW, text.to_owned()),
             _ => None,
