@@ -95,7 +95,7 @@ fn enter_by_mounts(order: &Inner) -> Result<Vec<String>, Setup> {
             .map_err(Setup::of("set the host name"))?;
     }
     pivot(&merged).map_err(Setup::of("change the root"))?;
-    Ok(root.into_made())
+    Ok(root.take_made())
 }
 
 /// pivot_root(2): the old root lands on top of the new one, and is taken off.

@@ -25,6 +25,7 @@
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
 mod channel;
+mod copy_tree;
 mod error;
 mod id_map;
 mod inner;
@@ -40,6 +41,7 @@ mod overlay;
 mod probe;
 mod run;
 mod scratch;
+mod stand_in;
 mod syscalls;
 mod tier;
 

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::sandbox::channel::{receive, send};
+use crate::sandbox::copy_tree::copy_tree;
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Limits};
 use crate::sandbox::limits::{Groups, Used};
@@ -23,6 +24,7 @@ use crate::sandbox::overlay;
 use crate::sandbox::probe::Proc;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
+use crate::sandbox::stand_in::StandIns;
 use crate::sandbox::tier::Tier;
 
 /// How often a running command is counted.
@@ -33,11 +35,6 @@ pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
     // A Ctrl-C at the terminal is for the builder; its end is seen by the end of the socket.
     let _ = rustix::process::setsid();
     let outcome = work(order, builder);
-    if let Ok(process) = rustix::process::child_subreaper()
-        && process.is_some()
-    {
-        end_all_children();
-    }
     overlay::unmount(&order.scratch);
     scratch::empty(&order.scratch);
     // A builder that went away is not waiting for it.
@@ -68,15 +65,54 @@ fn command(
     builder: &UnixStream,
 ) -> Result<End, Failed> {
     let footing = &order.footing;
-    if footing.tier != Tier::Chroot {
+    let mut stand_ins = None;
+    if footing.tier == Tier::Chroot {
+        let merged = order.scratch.join(overlay::MERGED);
+        copy_tree(lower, &merged).map_err(Setup::of("copy the tree"))?;
+        stand_ins = job
+            .map(|job| StandIns::place(&order.scratch, job))
+            .transpose()?;
+    } else {
         overlay::mount(&order.scratch, lower, footing)?;
     }
-    if footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
-        let own = Some(rustix::process::getpid());
-        rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
-    } else {
-        namespaces::enter_processes()?;
+    let orphans = match footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
+        true => {
+            let own = Some(rustix::process::getpid());
+            rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
+            Orphans::ComeHere
+        }
+        false => {
+            namespaces::enter_processes()?;
+            Orphans::EndWithTheirInit
+        }
+    };
+    let outcome = run_inner(order, job, builder);
+    if orphans == Orphans::ComeHere {
+        end_all_children();
     }
+    let (end, made) = outcome?;
+    match &mut stand_ins {
+        Some(stand_ins) => stand_ins.take_away(),
+        None => NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made),
+    }
+    Ok(end)
+}
+
+/// What becomes of processes that the command leaves running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Orphans {
+    /// They end with the first process of their namespace.
+    EndWithTheirInit,
+    /// This process adopts and ends them.
+    ComeHere,
+}
+
+/// Starts the inner process, with limits, and waits for its end.
+fn run_inner(
+    order: &Outer,
+    job: Option<&Job>,
+    builder: &UnixStream,
+) -> Result<(End, Vec<String>), Failed> {
     let default = Limits::default();
     let limits = job.map_or(&default, |job| &job.limits);
     let groups = match job {
@@ -84,11 +120,8 @@ fn command(
         None => Groups::default(),
     };
     let (mut child, made) = start(order, job, &groups)?;
-    let end = watch(&mut child, builder, limits, &groups, footing.proc)?;
-    if footing.tier != Tier::Chroot {
-        NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made);
-    }
-    Ok(end)
+    let end = watch(&mut child, builder, limits, &groups, order.footing.proc)?;
+    Ok((end, made))
 }
 
 /// Starts the inner process and hears it out; after that the command runs.
@@ -152,8 +185,13 @@ fn watch(
             Pause::Stop => Some(End::Stopped),
             Pause::Late => Some(End::TimedOut),
             Pause::Ended => None,
-            Pause::Tick if proc == Proc::Own => Used::below(process).beyond(limits),
-            Pause::Tick => None,
+            Pause::Tick => {
+                let used = match proc {
+                    Proc::Own => Used::by_all(process),
+                    Proc::Shared => Used::by_descendants(rustix::process::getpid()),
+                };
+                used.beyond(limits)
+            }
         };
         let stop = stop.or_else(|| groups.verdict());
         if let Some(end) = stop {
