@@ -72,6 +72,15 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What a build reads could not be copied.
+    #[error("copy to {}", path.display())]
+    Mirror {
+        /// What was being made.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The image could not be looked into.
     #[error(transparent)]
     Explain(#[from] ExplainError),

@@ -10,6 +10,7 @@ mod contexts;
 mod error;
 pub mod event;
 mod memo;
+mod mirror;
 pub mod report;
 pub mod request;
 mod run;
@@ -20,7 +21,8 @@ mod target;
 pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
-pub use report::{BuildReport, LayerLine, Origin, OutputKind, OutputLine};
+pub use mirror::{Dockerfile, Mirror, mirror};
+pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse};
 pub use run::{build, plans};
 pub use study::{check_image, check_spec, inspect_image};

@@ -48,6 +48,21 @@ pub struct LayerLine {
     pub uncompressed: u64,
     /// Where it comes from.
     pub origin: Origin,
+    /// What making it took, if this build made it.
+    pub work: Option<LayerWork>,
+}
+
+/// What making a layer took. All sizes are uncompressed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LayerWork {
+    /// Number of its frames.
+    pub frames: usize,
+    /// Those that an earlier layer had.
+    pub frames_reused: usize,
+    /// Bytes that were compressed.
+    pub bytes_compressed: u64,
+    /// Bytes in frames that were not.
+    pub bytes_reused: u64,
 }
 
 /// Where a layer or a changeset comes from.
@@ -130,6 +145,7 @@ mod tests {
             size: 10,
             uncompressed: 20,
             origin: Origin::Built,
+            work: None,
         };
         let report = BuildReport {
             names: Vec::new(),

@@ -148,6 +148,7 @@ fn assemble(
                 size: base_layer.blob.size,
                 uncompressed: base_layer.uncompressed_size,
                 origin: Origin::Base,
+                work: None,
             });
         }
     }
@@ -155,6 +156,7 @@ fn assemble(
         title,
         layer,
         origin,
+        work,
     } in &target.layers
     {
         layers.push(ImageLayer::from(layer));
@@ -165,6 +167,7 @@ fn assemble(
             size: layer.size,
             uncompressed: layer.uncompressed_size,
             origin: *origin,
+            work: *work,
         };
         workshop.observer.event(Event::LayerFinished {
             layer: lines.len(),

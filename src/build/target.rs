@@ -9,7 +9,7 @@ use crate::build::contexts::Context;
 use crate::build::error::BuildError;
 use crate::build::event::Event;
 use crate::build::memo::{self, Outcome, OutcomeLayer};
-use crate::build::report::Origin;
+use crate::build::report::{LayerWork, Origin};
 use crate::build::request::CacheUse;
 use crate::build::stages::{Evaluated, StageLayer, Workshop, bytes};
 use crate::layer::{self, Compression, Layer, LayerError, Records, WriteOptions};
@@ -36,6 +36,7 @@ pub(crate) struct MadeLayer {
     pub(crate) title: String,
     pub(crate) layer: Layer,
     pub(crate) origin: Origin,
+    pub(crate) work: Option<LayerWork>,
 }
 
 /// The target of the workshop's plan. Layers that this build has made are found in `made` by the
@@ -109,6 +110,7 @@ fn recall(workshop: &mut Workshop<'_>, key: &KeyRecord) -> Result<Option<Target>
             title,
             layer,
             origin: Origin::Cached,
+            work: None,
         });
     }
     Ok(Some(Target {
@@ -134,22 +136,15 @@ fn evaluate(
     };
     for (place, stage_layer) in evaluated.layers.iter().enumerate() {
         let title = stage_layer.title.clone();
-        let (layer, changeset, origin) =
+        let (made_layer, changeset) =
             provide(workshop, place, stage_layer, made).map_err(|source| BuildError::Layer {
                 stage: stage_layer.stage.clone(),
                 title: title.clone(),
                 source: Box::new(source),
             })?;
-        made.insert(changeset, layer.clone());
-        outcome.layers.push(OutcomeLayer {
-            title: title.clone(),
-            changeset,
-        });
-        layers.push(MadeLayer {
-            title,
-            layer,
-            origin,
-        });
+        made.insert(changeset, made_layer.layer.clone());
+        outcome.layers.push(OutcomeLayer { title, changeset });
+        layers.push(made_layer);
     }
     let target = Target {
         base: evaluated.base,
@@ -165,7 +160,7 @@ fn provide(
     place: usize,
     stage_layer: &StageLayer,
     made: &BTreeMap<Digest, Layer>,
-) -> Result<(Layer, Digest, Origin), LayerError> {
+) -> Result<(MadeLayer, Digest), LayerError> {
     let Workshop {
         request, observer, ..
     } = *workshop;
@@ -178,7 +173,13 @@ fn provide(
         && let Ok(digest) = changes.digest()
         && let Some(layer) = made.get(&digest)
     {
-        return Ok((layer.clone(), digest, Origin::Reused));
+        let reused = MadeLayer {
+            title: title.clone(),
+            layer: layer.clone(),
+            origin: Origin::Reused,
+            work: None,
+        };
+        return Ok((reused, digest));
     }
     observer.event(Event::LayerStarted {
         layer: place,
@@ -206,11 +207,21 @@ fn provide(
     let spec = request.spec_file.to_string_lossy();
     let slot = [spec.as_ref(), stage, title];
     let provided = layer::provide(changes, workshop.store, &slot, records, &options)?;
-    let origin = match provided.written {
-        Some(_) => Origin::Built,
-        None => Origin::Cached,
+    let made = MadeLayer {
+        title: title.clone(),
+        layer: provided.layer,
+        origin: match provided.written {
+            Some(_) => Origin::Built,
+            None => Origin::Cached,
+        },
+        work: provided.written.map(|reuse| LayerWork {
+            frames: reuse.frames,
+            frames_reused: reuse.frames_reused,
+            bytes_compressed: reuse.bytes_compressed,
+            bytes_reused: reuse.bytes_reused,
+        }),
     };
-    Ok((provided.layer, provided.changeset, origin))
+    Ok((made, provided.changeset))
 }
 
 fn compression(workshop: &Workshop<'_>) -> Compression {

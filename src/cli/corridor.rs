@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use boxwright::build::{BuildError, BuildReport, BuildRequest, Observer};
+use boxwright::build::{BuildError, BuildReport, BuildRequest, Mirror, Observer};
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
@@ -31,6 +31,11 @@ pub(crate) fn build(
     observer: &dyn Observer,
 ) -> Result<BuildReport, Failure> {
     Ok(boxwright::build::build(request, observer)?)
+}
+
+/// Copies what a build reads.
+pub(crate) fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, Failure> {
+    Ok(boxwright::build::mirror(request, into)?)
 }
 
 /// Decides what a build would do.

@@ -6,6 +6,7 @@
 //! it means, [`exit`] what a failure says and which code it gives.
 
 mod args;
+mod bench;
 mod build;
 mod cache;
 mod check;
@@ -59,6 +60,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
+        Some(Command::Bench(args)) => bench::run(args, environment, terminal),
         Some(Command::Cache(args)) => cache::run(args, environment, terminal),
         Some(Command::Schema(_)) => schema::run(terminal),
         Some(Command::Completions(args)) => completions::run(args, terminal),

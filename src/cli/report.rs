@@ -1,9 +1,9 @@
-//! Reports of `check` and `inspect` for people.
+//! Reports of `check`, `inspect` and `bench` for people.
 
 use std::fmt::Write as _;
 
 use boxwright::explain::{
-    CheckReport, Count, Finding, Hiding, Inspection, LayerInspection, Severity, Size,
+    BenchReport, CheckReport, Count, Finding, Hiding, Inspection, LayerInspection, Severity, Size,
 };
 use boxwright::oci::RuntimeConfig;
 use clap::builder::styling::Style;
@@ -14,6 +14,71 @@ use crate::cli::terminal::{BOLD, BOLD_RED, CYAN, DIM, YELLOW};
 
 /// So many findings of one code are shown one by one.
 const MOST_OF_A_CODE: usize = 10;
+
+/// A benchmark: a table, and what was left out.
+pub(crate) fn bench(report: &BenchReport, width: usize) -> String {
+    let mut text = format!(
+        "{BOLD}{}{BOLD:#}: {} files, {} in, {} of layers out, {} runs each\n\n",
+        printable(&report.spec),
+        Count(report.files),
+        Size(report.bytes),
+        Size(report.image_bytes),
+        report.runs
+    );
+    let left = Align::Left;
+    let right = Align::Right;
+    let mut table = Table::new(&[left, left, right, right, right, right, right, left]);
+    let heads = [
+        "tool",
+        "scenario",
+        "wall",
+        "min – max",
+        "cpu",
+        "of cold",
+        "memory",
+        "taken over",
+    ];
+    table.row(heads.map(str::to_owned));
+    for line in &report.lines {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let frames: usize = line.layers.iter().map(|layer| layer.frames).sum();
+        let reused: usize = line.layers.iter().map(|layer| layer.frames_reused).sum();
+        let reused = match (line.reused(), frames) {
+            (None, _) => String::new(),
+            (Some(share), 0) => percent(share),
+            (Some(share), _) => format!("{}, {reused} of {frames} frames", percent(share)),
+        };
+        let memory = line.peak_memory.map(|bytes| Size(bytes).to_string());
+        table.row([
+            line.tool.clone(),
+            line.scenario.to_string(),
+            seconds(line.wall.median),
+            format!("{} – {}", seconds(line.wall.min), seconds(line.wall.max)),
+            seconds(line.cpu.median),
+            report.ratio_to_cold(line).map(percent).unwrap_or_default(),
+            memory.unwrap_or_default(),
+            reused,
+        ]);
+    }
+    for (index, line) in table.lines(width.max(110)).iter().enumerate() {
+        let _ = match index {
+            0 => writeln!(text, "{DIM}{line}{DIM:#}"),
+            _ => writeln!(text, "{line}"),
+        };
+    }
+    for reason in &report.skipped {
+        let _ = writeln!(text, "{YELLOW}left out{YELLOW:#} {}", printable(reason));
+    }
+    text
+}
+
+/// Three digits are enough, for the next run differs in the third.
+fn seconds(span: std::time::Duration) -> String {
+    match span.as_secs_f64() {
+        seconds if seconds < 10.0 => format!("{seconds:.3}s"),
+        seconds => format!("{seconds:.1}s"),
+    }
+}
 
 /// Findings, the weightiest first; those of one code stand together with their remedy.
 pub(crate) fn check(report: &CheckReport, width: usize) -> String {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use boxwright::build::{BuildRequest, CacheUse};
 use boxwright::spec::SourceText;
 
-use crate::cli::args::{BuildArgs, CheckArgs, Override, ProgressArg};
+use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, Override, ProgressArg};
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::terminal::Terminal;
 
@@ -133,6 +133,21 @@ impl Environment {
         })
     }
 
+    /// The build that `boxwright bench` measures; its own store is only for looking.
+    pub(crate) fn bench_request(
+        &self,
+        args: &BenchArgs,
+        store: &Path,
+    ) -> Result<BuildRequest, Failure> {
+        let spec_file = spec_file(&args.spec)?;
+        Ok(BuildRequest {
+            target: args.target.clone(),
+            arg_overrides: self.overrides(&args.args)?,
+            store_root: store.to_owned(),
+            ..self.bare_request(spec_file)?
+        })
+    }
+
     /// The build whose target `boxwright check SPEC` looks at.
     pub(crate) fn check_request(
         &self,
@@ -141,17 +156,27 @@ impl Environment {
     ) -> Result<BuildRequest, Failure> {
         let spec_file = spec_file(spec)?;
         Ok(BuildRequest {
-            source: read_spec(&spec_file)?,
-            spec_file,
             target: args.target.clone(),
             arg_overrides: self.overrides(&args.args)?,
+            store_root: self.store_root(args.store.store.as_deref())?,
+            ..self.bare_request(spec_file)?
+        })
+    }
+
+    /// The build of a spec, of which nothing was said but which.
+    fn bare_request(&self, spec_file: PathBuf) -> Result<BuildRequest, Failure> {
+        Ok(BuildRequest {
+            source: read_spec(&spec_file)?,
+            spec_file,
+            target: None,
+            arg_overrides: Vec::new(),
             context_overrides: Vec::new(),
             platforms: Vec::new(),
             outputs: Vec::new(),
             names: Vec::new(),
             format: Default::default(),
             compression: None,
-            store_root: self.store_root(args.store.store.as_deref())?,
+            store_root: PathBuf::new(),
             cache: CacheUse::All,
             jobs: processors(),
             epoch: self.epoch()?,

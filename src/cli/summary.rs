@@ -165,6 +165,7 @@ mod tests {
             size,
             uncompressed: size * 3,
             origin,
+            work: None,
         }
     }
 

@@ -20,7 +20,7 @@ mod pattern;
 mod snapshot;
 mod survey;
 mod walk;
-mod xattrs;
+pub(crate) mod xattrs;
 
 pub use digests::read_digests;
 pub use error::{ContextError, IgnoreError};

@@ -9,11 +9,13 @@
 //!
 //! OCI image spec: `config.md` for what the settings mean, `layer.md` for what hides what.
 
+pub mod bench;
 pub mod check;
 pub mod error;
 pub mod inspect;
 pub mod size;
 
+pub use bench::{BenchLine, BenchReport, LayerShare, Scenario, Spread};
 pub use check::{
     Allowed, CheckReport, Code, Contents, Finding, FoundIn, LayerOrigin, Severity, Subject,
     UnknownCode, check,

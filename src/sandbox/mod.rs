@@ -24,6 +24,7 @@
 //!
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
+mod changes;
 mod channel;
 mod copy_tree;
 mod error;
@@ -38,7 +39,10 @@ mod order;
 mod outer;
 mod output;
 mod overlay;
+mod owner;
+mod pack;
 mod probe;
+mod rootfs;
 mod run;
 mod scratch;
 mod stand_in;
@@ -49,5 +53,6 @@ pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
 pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, probe};
+pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use tier::{Letter, Tier};

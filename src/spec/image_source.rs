@@ -1,7 +1,7 @@
 //! Image sources: how the place of an image is written, in the names that podman and skopeo use.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::oci::Reference;
@@ -100,6 +100,19 @@ fn split_path(text: &str) -> (String, Option<&str>) {
         }
     }
     (path, None)
+}
+
+impl ImageSource {
+    /// The file or directory that it lies in, if it lies in one, as written.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            ImageSource::Registry(_) => None,
+            ImageSource::Layout { dir, .. } => Some(dir),
+            ImageSource::OciArchive { file, .. } | ImageSource::DockerArchive { file, .. } => {
+                Some(file)
+            }
+        }
+    }
 }
 
 impl fmt::Display for ImageSource {

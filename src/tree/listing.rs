@@ -9,12 +9,17 @@
 //! lengths are checked against the bytes at hand before memory is taken.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::oci::{Digest, Hasher};
 use crate::tree::changeset::{Change, Changeset, HardLinks};
-use crate::tree::entry::{BlobRange, Bytes, Content, Entry, File, Inline, Inode, Node, Xattrs};
+use crate::tree::entry::{
+    BlobRange, Bytes, Content, DiskFile, Entry, File, FileStat, Inline, Inode, Node, Xattrs,
+};
 use crate::tree::path::LayerPath;
 
 /// How much a listing says.
@@ -26,6 +31,8 @@ pub enum Detail {
     Shape,
     /// Also times, and where each content lies. Contents must be in blobs or in memory.
     Located,
+    /// The same for another process of this machine: contents may lie in files of a context.
+    Local,
 }
 
 /// Why a listing could not be written or read.
@@ -49,6 +56,7 @@ pub enum ListingError {
 const MAGIC_IDENTITY: &[u8] = b"boxwright changeset 1\n";
 const MAGIC_SHAPE: &[u8] = b"boxwright changeset shape 1\n";
 const MAGIC_LOCATED: &[u8] = b"boxwright layer index 1\n";
+const MAGIC_LOCAL: &[u8] = b"boxwright tree 1\n";
 
 const PUT: u8 = 1;
 const OPAQUE: u8 = 2;
@@ -65,6 +73,7 @@ const FIFO: u8 = 7;
 
 const IN_MEMORY: u8 = 1;
 const IN_BLOB: u8 = 2;
+const ON_DISK: u8 = 3;
 
 impl Changeset {
     /// The digest of what changes: equal changesets have equal digests, on any machine.
@@ -106,6 +115,7 @@ impl Changeset {
             Detail::Identity => MAGIC_IDENTITY,
             Detail::Shape => MAGIC_SHAPE,
             Detail::Located => MAGIC_LOCATED,
+            Detail::Local => MAGIC_LOCAL,
         })?;
         writer.u64(self.len() as u64)?;
         for (path, change) in self.iter() {
@@ -133,6 +143,18 @@ impl Changeset {
     /// # Errors
     /// [`ListingError::Damaged`] for anything that [`Changeset::write_listing`] did not write.
     pub fn read_listing(bytes: &[u8], space: u64) -> Result<Changeset, ListingError> {
+        Changeset::read_as(MAGIC_LOCATED, bytes, space)
+    }
+
+    /// Reads a listing with [`Detail::Local`], which another process of this build has written.
+    ///
+    /// # Errors
+    /// As [`Changeset::read_listing`].
+    pub fn read_local(bytes: &[u8], space: u64) -> Result<Changeset, ListingError> {
+        Changeset::read_as(MAGIC_LOCAL, bytes, space)
+    }
+
+    fn read_as(magic: &[u8], bytes: &[u8], space: u64) -> Result<Changeset, ListingError> {
         let mut reader = Reader {
             bytes,
             at: 0,
@@ -140,7 +162,7 @@ impl Changeset {
             space,
             files: 0,
         };
-        reader.magic(MAGIC_LOCATED)?;
+        reader.magic(magic)?;
         let count = reader.u64()?;
         let mut changes = Vec::new();
         let mut previous: Option<LayerPath> = None;
@@ -240,7 +262,7 @@ impl<'a, W: Write> Writer<'a, W> {
             self.bytes(name)?;
             self.bytes(value)?;
         }
-        if self.detail == Detail::Located {
+        if matches!(self.detail, Detail::Located | Detail::Local) {
             self.out.write_all(&entry.mtime.to_le_bytes())?;
         }
         Ok(())
@@ -260,11 +282,21 @@ impl<'a, W: Write> Writer<'a, W> {
             (Detail::Located, Content::Disk(_)) => {
                 return Err(ListingError::NotStored(path.clone()));
             }
-            (Detail::Located, Content::Inline(inline)) => {
+            (Detail::Local, Content::Disk(file)) => {
+                self.u8(ON_DISK)?;
+                self.bytes(file.root.as_os_str().as_bytes())?;
+                self.bytes(file.path.as_bytes())?;
+                let stat = &file.stat;
+                self.u64(stat.device)?;
+                self.u64(stat.inode)?;
+                self.out.write_all(&stat.mtime.to_le_bytes())?;
+                self.out.write_all(&stat.ctime.to_le_bytes())?;
+            }
+            (Detail::Located | Detail::Local, Content::Inline(inline)) => {
                 self.u8(IN_MEMORY)?;
                 self.bytes(inline.bytes())?;
             }
-            (Detail::Located, Content::Blob(range)) => {
+            (Detail::Located | Detail::Local, Content::Blob(range)) => {
                 self.u8(IN_BLOB)?;
                 self.out.write_all(range.blob.raw())?;
                 self.u64(range.offset)?;
@@ -407,6 +439,21 @@ impl<'a> Reader<'a> {
                 } else {
                     Err(self.damaged())
                 }
+            }
+            ON_DISK => {
+                let root = OsStr::from_bytes(self.framed()?);
+                let root: Arc<Path> = Path::new(root).into();
+                let path = self.path()?;
+                let stat = FileStat {
+                    device: self.u64()?,
+                    inode: self.u64()?,
+                    size,
+                    mtime: i128::from_le_bytes(self.array()?),
+                    ctime: i128::from_le_bytes(self.array()?),
+                };
+                let file = DiskFile::new(root, path, stat);
+                file.set_digest(digest);
+                Ok(Content::Disk(Arc::new(file)))
             }
             IN_BLOB => {
                 let blob = Digest::from_raw(self.array()?);

@@ -83,6 +83,14 @@ impl Tree {
             .take_while(move |(candidate, _)| candidate.starts_with(path))
     }
 
+    /// The tree as a changeset that puts all of it onto nothing.
+    pub fn as_changes(&self) -> Changeset {
+        let entries = self.entries.iter();
+        entries
+            .map(|(path, entry)| (path.clone(), Change::Put(entry.clone())))
+            .collect()
+    }
+
     /// What stands directly in the directory `path`.
     pub fn children<'a>(&'a self, path: &'a LayerPath) -> Children<'a> {
         Children {

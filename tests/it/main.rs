@@ -1,12 +1,14 @@
 //! One binary of integration tests; one line of purpose per module.
 
 mod architecture; // the rules of the house, kept by reading the sources
+mod bench; // the caching benchmark measures whole builds and leaves files alone
 mod build_hostile; // hostile bases are refused or contained
 mod build_killed; // killed builds and full disks leave nothing torn
 mod build_loaders; // contexts become images that every loader takes
 mod build_never_stale; // whatever is edited, the next build is right
 mod build_same_bytes; // nothing around a build shows in its bytes
 mod build_semantics; // a golden of the whole language; what is shared and what is kept
+mod build_unchanged; // what is the same is not evaluated, and nothing else passes for it
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
 mod outputs; // every output before every loader; hostile layouts and archives before us
