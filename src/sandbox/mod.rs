@@ -46,6 +46,7 @@ mod rootfs;
 mod run;
 mod scratch;
 mod stand_in;
+mod supervisor;
 mod syscalls;
 mod tier;
 

@@ -2,17 +2,20 @@
 //! collects, cleans up.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
-use crate::sandbox::channel::{receive, send};
+use crate::sandbox::channel::{receive, receive_file, send};
 use crate::sandbox::copy_tree::copy_tree;
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Limits};
@@ -25,6 +28,7 @@ use crate::sandbox::probe::Proc;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
 use crate::sandbox::stand_in::StandIns;
+use crate::sandbox::supervisor::{Owners, Supervisor};
 use crate::sandbox::tier::Tier;
 
 /// How often a running command is counted.
@@ -75,6 +79,11 @@ fn command(
     } else {
         overlay::mount(&order.scratch, lower, footing)?;
     }
+    // A thread can be started only before the namespace for processes is entered.
+    let attendant = match footing.tier {
+        Tier::SingleMap => Some(Attendant::start(&order.scratch.join(overlay::UPPER))?),
+        _ => None,
+    };
     let orphans = match footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
         true => {
             let own = Some(rustix::process::getpid());
@@ -86,16 +95,51 @@ fn command(
             Orphans::EndWithTheirInit
         }
     };
-    let outcome = run_inner(order, job, builder);
+    let outcome = run_inner(order, job, builder, attendant.as_ref());
     if orphans == Orphans::ComeHere {
         end_all_children();
     }
+    let _owners = attendant.map(Attendant::finish).transpose()?;
     let (end, made) = outcome?;
     match &mut stand_ins {
         Some(stand_ins) => stand_ins.take_away(),
         None => NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made),
     }
     Ok(end)
+}
+
+/// The thread of tier B's supervisor.
+struct Attendant {
+    listener: Sender<OwnedFd>,
+    thread: JoinHandle<io::Result<Owners>>,
+}
+
+impl Attendant {
+    fn start(upper: &Path) -> Result<Attendant, Setup> {
+        let supervisor = Supervisor::new(upper).map_err(Setup::of("prepare for owners"))?;
+        let (listener, arriving) = mpsc::channel();
+        let thread = thread::spawn(move || match arriving.recv() {
+            Ok(listener) => supervisor.serve(&listener),
+            // The inner process failed before it came so far.
+            Err(mpsc::RecvError) => Ok(Owners::new()),
+        });
+        Ok(Attendant { listener, thread })
+    }
+
+    /// Has the calls answered that arrive at the listener.
+    fn attend(&self, listener: OwnedFd) {
+        // A supervisor that is gone says why when it is asked for its owners.
+        let _ = self.listener.send(listener);
+    }
+
+    /// The owners, when all processes of the command have ended.
+    fn finish(self) -> Result<Owners, Setup> {
+        drop(self.listener);
+        let action = "record owners";
+        let ended = self.thread.join();
+        let ended = ended.map_err(|_| Setup::because(action, "the supervisor panicked"))?;
+        ended.map_err(Setup::of(action))
+    }
 }
 
 /// What becomes of processes that the command leaves running.
@@ -112,6 +156,7 @@ fn run_inner(
     order: &Outer,
     job: Option<&Job>,
     builder: &UnixStream,
+    attendant: Option<&Attendant>,
 ) -> Result<(End, Vec<String>), Failed> {
     let default = Limits::default();
     let limits = job.map_or(&default, |job| &job.limits);
@@ -119,7 +164,7 @@ fn run_inner(
         Some(_) => Groups::make(limits, &scratch::name_of(&order.scratch)),
         None => Groups::default(),
     };
-    let (mut child, made) = start(order, job, &groups)?;
+    let (mut child, made) = start(order, job, &groups, attendant)?;
     let end = watch(&mut child, builder, limits, &groups, order.footing.proc)?;
     Ok((end, made))
 }
@@ -129,6 +174,7 @@ fn start(
     order: &Outer,
     job: Option<&Job>,
     groups: &Groups,
+    attendant: Option<&Attendant>,
 ) -> Result<(Child, Vec<String>), Failed> {
     let talk = || Setup::of("talk to the inner process");
     let (ours, theirs) = UnixStream::pair().map_err(Setup::of("make a socket"))?;
@@ -149,7 +195,12 @@ fn start(
     let failed = loop {
         match receive(&ours).map_err(talk())? {
             Some(Word::Made(paths)) => made = Some(paths),
-            Some(Word::Listener) => {}
+            Some(Word::Listener) => {
+                let listener = receive_file(&ours).map_err(talk())?;
+                if let Some(attendant) = attendant {
+                    attendant.attend(listener);
+                }
+            }
             Some(Word::Failed(failed)) => break Some(failed),
             None => break None,
         }
