@@ -1,14 +1,17 @@
 //! Why a build ended early: one variant per room.
 
+use std::path::Path;
+
 use crate::context::ContextError;
 use crate::explain::ExplainError;
 use crate::image::ImageError;
 use crate::layer::LayerError;
 use crate::plan::PlannedStage;
+use crate::sandbox::SandboxError;
 use crate::spec::{Diagnostics, ImageSource};
-use crate::store::StoreError;
+use crate::store::{ContentError, StoreError};
 use crate::transport::{OutputError, TransportError};
-use crate::tree::TreeError;
+use crate::tree::{ListingError, TreeError};
 
 /// Why a build, a check or an inspection ended early. The texts fit after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,37 @@ pub enum BuildError {
         #[source]
         source: TreeError,
     },
+    /// A command failed, or could not be run.
+    #[error("do step {step} of stage {stage:?}: {title}")]
+    Command {
+        /// The stage.
+        stage: String,
+        /// The step's number in it, from 1.
+        step: usize,
+        /// The step in one line.
+        title: String,
+        /// Why.
+        #[source]
+        source: Box<SandboxError>,
+    },
+    /// No sandbox could be made for commands.
+    #[error(transparent)]
+    Sandbox(Box<SandboxError>),
+    /// A file that a command would see could not be read.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// What a command has changed could not be written down. This is a mistake of ours.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// The directory of a cache mount could not be used.
+    #[error("use the cache {}", path.display())]
+    Cache {
+        /// The directory or its lock.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The image could not be put together.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -90,6 +124,17 @@ impl BuildError {
     pub(crate) fn stage_tree(stage: &PlannedStage) -> impl FnOnce(TreeError) -> BuildError {
         let stage = stage.name().to_owned();
         move |source| BuildError::StageTree { stage, source }
+    }
+}
+
+impl BuildError {
+    pub(crate) fn sandbox(error: SandboxError) -> BuildError {
+        BuildError::Sandbox(Box::new(error))
+    }
+
+    pub(crate) fn cache(path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
+        let path = path.to_owned();
+        move |source| BuildError::Cache { path, source }
     }
 }
 

@@ -76,6 +76,22 @@ pub enum Event<'a> {
         /// The step in one short line, such as `copy dist → /app`.
         title: &'a str,
     },
+    /// The way in which commands are run was found.
+    Sandbox {
+        /// The tier: its letter and what it is.
+        tier: &'a str,
+    },
+    /// A command printed a line.
+    StepOutput {
+        /// The stage.
+        stage: &'a str,
+        /// Number of the step in its stage, from 1.
+        step: usize,
+        /// `out` or `err`.
+        stream: &'a str,
+        /// The line, without its end; what is no text is replaced.
+        text: &'a str,
+    },
     /// A step has a changeset.
     StepFinished {
         /// The stage.

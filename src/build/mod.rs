@@ -6,6 +6,7 @@
 //! the events as they come.
 
 mod bases;
+mod commands;
 mod contexts;
 mod error;
 pub mod event;
@@ -23,6 +24,6 @@ pub use error::BuildError;
 pub use event::{Event, Observer, OutputState, Silent};
 pub use mirror::{Dockerfile, Mirror, mirror};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
-pub use request::{BuildRequest, CacheUse};
+pub use request::{BuildRequest, CacheUse, CommandSettings};
 pub use run::{build, plans};
 pub use study::{check_image, check_spec, inspect_image};

@@ -1,10 +1,12 @@
 //! Requests: what to build, with every default decided.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::oci::{DocumentFormat, Platform, Reference};
+use crate::sandbox::{Letter, Limits, Secret};
 use crate::spec::{Compression, ImageSource, Name, SourceText};
 
 /// What to build, where from and where to. Relative paths of the request are relative to the
@@ -38,8 +40,29 @@ pub struct BuildRequest {
     pub cache: CacheUse,
     /// How many threads may work at once.
     pub jobs: NonZeroUsize,
+    /// What commands of stages are given, and what they may.
+    pub commands: CommandSettings,
     /// `SOURCE_DATE_EPOCH`: the time that everything we write carries, in seconds since 1970.
     pub epoch: u64,
+}
+
+/// What commands are given, and what they may. None of it is in a key but the names of secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommandSettings {
+    /// Boxwright itself, which the sandbox starts again; without it no command can run.
+    pub program: Option<PathBuf>,
+    /// The only tier that is wanted, if one is.
+    pub letter: Option<Letter>,
+    /// What a command may use.
+    pub limits: Limits,
+    /// Secrets by their IDs.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of SSH agents by their IDs.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// Variables that commands see and images do not: the machine's proxies.
+    pub private_env: Vec<(String, String)>,
+    /// The machine's certificate authorities, which commands with a network are offered.
+    pub certificates: Option<PathBuf>,
 }
 
 impl BuildRequest {

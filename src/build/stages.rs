@@ -1,9 +1,10 @@
 //! Stages, evaluated: every step becomes a changeset, and nothing is read but what steps look at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::build::bases::{self, Base};
+use crate::build::commands::Place;
 use crate::build::contexts::{Context, Contexts};
 use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer};
@@ -13,9 +14,10 @@ use crate::context::Snapshot;
 use crate::image::{self, ConfigInputs, ImageError, resolve_user};
 use crate::oci::ImageConfig;
 use crate::plan::{
-    ContextId, ImageId, Plan, PlannedLayer, PlannedStage, Source, StageBase, StageId,
+    ContextId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase, StageId,
 };
-use crate::spec::{AbsolutePath, Diagnostic, Diagnostics, SourceText};
+use crate::sandbox::Footing;
+use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::Store;
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
@@ -28,8 +30,9 @@ pub(crate) struct Workshop<'a> {
     pub(crate) observer: &'a dyn Observer,
     pub(crate) contexts: &'a Contexts<'a>,
     images: BTreeMap<usize, Arc<Base>>,
+    pub(crate) footing: OnceLock<Footing>,
     steps_done: u64,
-    notes: Vec<String>,
+    notes: Mutex<Vec<String>>,
 }
 
 /// A stage with everything below it.
@@ -76,8 +79,9 @@ impl<'a> Workshop<'a> {
             observer,
             contexts,
             images: BTreeMap::new(),
+            footing: OnceLock::new(),
             steps_done: 0,
-            notes: Vec::new(),
+            notes: Mutex::default(),
         }
     }
 
@@ -98,16 +102,28 @@ impl<'a> Workshop<'a> {
 
     /// What should be told, each once.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
+        std::mem::take(self.notes.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps what should be told.
+    pub(crate) fn note(&self, notes: Vec<String>) {
+        let mut all = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(notes);
+    }
+
+    /// A number that no other step of the plan has: hard links never reach across steps.
+    pub(crate) fn space(&self) -> u64 {
+        1 << 32 | self.steps_done
     }
 
     /// The contexts that steps copy from, walked, with their names.
     pub(crate) fn used_contexts(&self) -> Result<Vec<(&'a str, Arc<Context>)>, BuildError> {
         let steps = self.plan.stages.iter().flat_map(PlannedStage::steps);
-        let used: BTreeSet<usize> = steps
-            .filter_map(|step| match step.source {
-                Some(Source::Context(ContextId(place))) => Some(place),
-                _ => None,
+        let sources = steps.flat_map(|step| step.source.iter().chain(&step.binds));
+        let used: BTreeSet<usize> = sources
+            .filter_map(|source| match source {
+                Source::Context(ContextId(place)) => Some(*place),
+                Source::Stage(_) | Source::Image(_) => None,
             })
             .collect();
         let contexts = used.into_iter().map(|place| {
@@ -148,7 +164,10 @@ impl<'a> Workshop<'a> {
         let accounts = self.accounts(&tree, stage)?;
         let workdir = self.workdir(stage, below.config.as_ref())?;
         for layer in &stage.layers {
-            let changes = self.layer(stage, layer, &workdir, &mut tree, &accounts, done)?;
+            let changes = {
+                let config = below.config.as_ref();
+                self.layer(stage, layer, &workdir, config, &mut tree, &accounts, done)?
+            };
             if !changes.is_empty() {
                 let (stage, title) = (stage.name().to_owned(), layer.title.clone());
                 below.layers.push(Arc::new(StageLayer {
@@ -254,6 +273,7 @@ impl<'a> Workshop<'a> {
         stage: &PlannedStage,
         layer: &PlannedLayer,
         workdir: &AbsolutePath,
+        config: Option<&ImageConfig>,
         tree: &mut Tree,
         accounts: &Accounts,
         done: &[Evaluated],
@@ -266,27 +286,31 @@ impl<'a> Workshop<'a> {
                 step: step.number,
                 title: &step.title,
             });
-            let source = step
-                .source
-                .map(|source| self.source(source, done))
-                .transpose()?;
             self.steps_done += 1;
-            let (bases, store) = (self.bases(), self.store);
-            let scene = Scene {
-                tree,
-                workdir,
-                accounts,
-                source: source.as_ref().map(|(tree, kind)| (tree.tree(), *kind)),
-                space: 1 << 32 | self.steps_done,
-                args: &self.plan.args,
-                read: &|content| bases::read_small(&bases, content, store),
+            let (changes, origin) = match &step.step.action {
+                Action::Run(run) => {
+                    let binds = self.binds(step, done)?;
+                    let place = Place {
+                        stage,
+                        step,
+                        tree,
+                        accounts,
+                        workdir,
+                        config,
+                        binds,
+                    };
+                    self.command(run, &place)?
+                }
+                action => (
+                    self.step(step, action, workdir, tree, accounts, done)?,
+                    Origin::Built,
+                ),
             };
-            let changes = apply(&step.step.action, &scene).map_err(self.complain())?;
             self.observer.event(Event::StepFinished {
                 stage: stage.name(),
                 step: step.number,
                 title: &step.title,
-                origin: Origin::Built,
+                origin,
                 entries: changes.len() as u64,
                 bytes: bytes(&changes),
             });
@@ -303,6 +327,40 @@ impl<'a> Workshop<'a> {
             all.retain(|path, change| *change != Change::Whiteout || below.entry(path).is_some());
         }
         Ok(all)
+    }
+
+    /// What a step that only needs trees changes.
+    fn step(
+        &mut self,
+        step: &PlannedStep,
+        action: &Action,
+        workdir: &AbsolutePath,
+        tree: &Tree,
+        accounts: &Accounts,
+        done: &[Evaluated],
+    ) -> Result<Changeset, BuildError> {
+        let source = step
+            .source
+            .map(|source| self.source(source, done))
+            .transpose()?;
+        let (bases, store) = (self.bases(), self.store);
+        let scene = Scene {
+            tree,
+            workdir,
+            accounts,
+            source: source.as_ref().map(|(tree, kind)| (tree.tree(), *kind)),
+            space: self.space(),
+            args: &self.plan.args,
+            read: &|content| bases::read_small(&bases, content, store),
+        };
+        apply(action, &scene).map_err(self.complain())
+    }
+
+    /// The trees that the bind mounts of a step take files from, in their order.
+    fn binds(&mut self, step: &PlannedStep, done: &[Evaluated]) -> Result<Vec<Tree>, BuildError> {
+        let sources = step.binds.iter();
+        let trees = sources.map(|source| Ok(self.source(*source, done)?.0.tree().clone()));
+        trees.collect()
     }
 
     /// The tree that a step takes files from.
@@ -385,11 +443,11 @@ impl<'a> Workshop<'a> {
             platform: &self.plan.platform,
         });
         let built = built.map_err(|error| user_diagnostic(&self.plan.source, error))?;
-        self.notes.extend(built.notes);
+        self.note(built.notes);
         Ok(built.config)
     }
 
-    fn complain(&self) -> impl Fn(crate::steps::StepError) -> BuildError + use<'a> {
+    pub(crate) fn complain(&self) -> impl Fn(crate::steps::StepError) -> BuildError + use<'a> {
         let source: &'a Arc<SourceText> = &self.plan.source;
         move |error| Diagnostics::from(error.into_diagnostic(source)).into()
     }

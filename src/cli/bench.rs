@@ -177,7 +177,15 @@ impl Bench<'_> {
                 continue;
             }
             self.terminal.say(&format!("{}: {scenario} …\n", tool.name));
-            self.scenario(tool, scenario)?;
+            match self.scenario(tool, scenario) {
+                Err(failure) if tool.is_peer() => {
+                    // That another tool fails here says nothing about this one.
+                    self.terminal.say(&failure.render(self.terminal.width()));
+                    skipped.push(format!("{}: {scenario}: it failed", tool.name));
+                    return Ok(());
+                }
+                result => result?,
+            }
         }
         Ok(())
     }

@@ -1,14 +1,16 @@
 //! Settings: the command line and the environment become requests. Every default is decided here.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::{BuildRequest, CacheUse};
+use boxwright::build::{BuildRequest, CacheUse, CommandSettings};
+use boxwright::sandbox::{Limits, Secret};
 use boxwright::spec::SourceText;
 
-use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, Override, ProgressArg};
+use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, Override, ProgressArg, SecretSource};
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::terminal::Terminal;
 
@@ -34,6 +36,11 @@ impl Environment {
     /// A variable; one that is set to nothing counts as not set.
     fn value(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that is text.
+    fn text(&self, name: &str) -> Option<String> {
+        self.value(name)?.into_string().ok()
     }
 
     /// Whether the terminal cannot move its cursor, or nobody watches it.
@@ -129,7 +136,65 @@ impl Environment {
                 CacheUse::All
             },
             jobs: args.how.jobs.unwrap_or_else(processors),
+            commands: self.commands(args)?,
             epoch: self.epoch()?,
+        })
+    }
+
+    /// What commands are given.
+    fn commands(&self, args: &BuildArgs) -> Result<CommandSettings, Failure> {
+        let given = &args.commands;
+        let mut secrets = BTreeMap::new();
+        for secret in &given.secrets {
+            let bytes = match &secret.source {
+                SecretSource::File(path) => std::fs::read(path).map_err(|error| {
+                    let doing = format!("read the secret {}", path.display());
+                    Failure::new(Blame::CommandLine, format!("cannot {doing}")).because(&error)
+                })?,
+                SecretSource::Variable(name) => self.secret_variable(name)?,
+            };
+            secrets.insert(secret.id.as_str().to_owned(), Secret::new(bytes));
+        }
+        let mut agents = BTreeMap::new();
+        for agent in &given.agents {
+            let socket = agent.value.clone().or_else(|| self.text("SSH_AUTH_SOCK"));
+            let socket = socket.ok_or_else(|| {
+                Failure::new(
+                    Blame::CommandLine,
+                    "there is no SSH agent: SSH_AUTH_SOCK is not set",
+                )
+            })?;
+            agents.insert(agent.name.clone(), PathBuf::from(socket));
+        }
+        let proxies = PROXIES.iter();
+        let proxies = proxies.filter_map(|name| Some(((*name).to_owned(), self.text(name)?)));
+        let certificates = self.text("SSL_CERT_FILE").map(PathBuf::from);
+        let system = CERTIFICATES.iter().map(PathBuf::from);
+        let limits = Limits::default();
+        Ok(CommandSettings {
+            program: std::env::current_exe().ok(),
+            letter: given.sandbox,
+            limits: Limits {
+                memory: given.memory.map(|size| size.0).or(limits.memory),
+                pids: given.pids.unwrap_or(limits.pids),
+                timeout: given.timeout.map(|age| age.0).or(limits.timeout),
+                ..limits
+            },
+            secrets,
+            agents,
+            private_env: proxies.collect(),
+            certificates: certificates
+                .into_iter()
+                .chain(system)
+                .find(|path| path.is_file()),
+        })
+    }
+
+    fn secret_variable(&self, name: &str) -> Result<Vec<u8>, Failure> {
+        let value = self.text(name);
+        value.map(String::into_bytes).ok_or_else(|| {
+            let message = format!("the variable {name} of a secret is not set");
+            Failure::new(Blame::CommandLine, message)
         })
     }
 
@@ -179,10 +244,31 @@ impl Environment {
             store_root: PathBuf::new(),
             cache: CacheUse::All,
             jobs: processors(),
+            commands: CommandSettings::default(),
             epoch: self.epoch()?,
         })
     }
 }
+
+/// Variables that say how the network is reached.
+const PROXIES: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// Where distributions keep the machine's certificate authorities.
+const CERTIFICATES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// How progress is shown, once `auto` is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -149,7 +149,7 @@ fn runtime_config(
 ) -> Result<RuntimeConfig, ImageError> {
     let settings = inputs.settings;
     let mut config = RuntimeConfig {
-        env: merged_env(base.env, &settings.env),
+        env: environment(base.env, &settings.env),
         healthcheck: healthcheck(base.healthcheck, settings.healthcheck.as_ref())?,
         other: without(&base.other, &UNTRUE_IN_CONFIG),
         ..base
@@ -184,8 +184,9 @@ fn runtime_config(
     Ok(config)
 }
 
-/// Base variables keep their places, new ones follow in the order of the spec.
-fn merged_env(mut env: Vec<String>, new: &[EnvVariable]) -> Vec<String> {
+/// The variables of a base with those of a stage or step. Base variables keep their places, new
+/// ones follow in the order of the spec.
+pub fn environment(mut env: Vec<String>, new: &[EnvVariable]) -> Vec<String> {
     let mut values: HashMap<String, String> = HashMap::new();
     for line in &env {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));

@@ -19,7 +19,7 @@ mod validate;
 
 pub use advice::loader_notes;
 pub use assemble::{Document, Image, ImageLayer, ImageSet, assemble};
-pub use config::{BuiltConfig, ConfigInputs, NewLayer, config};
+pub use config::{BuiltConfig, ConfigInputs, NewLayer, config, environment};
 pub use error::{ImageError, UserError};
 pub(crate) use tar::{Advance, TarEntry, TarError, TarKind, TarWalk};
 pub use time::rfc3339;

@@ -112,8 +112,8 @@ pub fn provide(
     })
 }
 
-/// The files that nobody has read yet.
-fn unread(changes: &Changeset) -> Vec<Arc<DiskFile>> {
+/// The files of a changeset that nobody has read yet.
+pub fn unread(changes: &Changeset) -> Vec<Arc<DiskFile>> {
     let files = changes
         .iter()
         .filter_map(|(_, change)| change.entry()?.as_file());

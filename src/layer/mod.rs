@@ -24,7 +24,7 @@ mod reader;
 mod table;
 mod writer;
 
-pub use cache::{Provided, Records, find, provide};
+pub use cache::{Provided, Records, find, provide, unread};
 pub use codec::{Compression, LevelError, decoder};
 pub use error::LayerError;
 pub use index::{IndexedLayer, LayerBlob, READER, index, unpack};

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::graph::Graph;
 use crate::plan::making::{MAIN_CONTEXT, PlanInputs};
-use crate::plan::origin::{Written, written};
+use crate::plan::origin::{Written, from_or_main, written};
 use crate::plan::stage::{
     ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
     StageBase, StageId, fixed_part,
 };
 use crate::plan::title::title;
 use crate::spec::{
-    AbsolutePath, Action, Base, BuildSpec, ImageSource, Name, Origin, Spanned, Stage,
+    AbsolutePath, Action, Base, BuildSpec, ContextPath, ImageSource, Mount, Name, Origin, Spanned,
+    Stage,
 };
 use crate::tree::LayerPath;
 
@@ -124,6 +125,7 @@ impl<'a> Binder<'a> {
                 number,
                 title: title(&step.action, workdir),
                 source: self.source(&step.action),
+                binds: self.binds(&step.action),
                 step: step.clone(),
             };
             match layers.last_mut() {
@@ -142,8 +144,28 @@ impl<'a> Binder<'a> {
         layers
     }
 
+    /// What each bind mount of a command takes files from, in their order.
+    fn binds(&mut self, action: &'a Action) -> Vec<Source> {
+        let Action::Run(run) = action else {
+            return Vec::new();
+        };
+        let binds = run.mounts.iter().filter_map(|mount| match &mount.value {
+            Mount::Bind { source, from, .. } => {
+                Some((from_or_main(from.as_ref()), vec![&source.value]))
+            }
+            _ => None,
+        });
+        binds
+            .filter_map(|(written, paths)| self.bound(written, paths))
+            .collect()
+    }
+
     fn source(&mut self, action: &'a Action) -> Option<Source> {
         let (written, paths) = written(action);
+        self.bound(written, paths)
+    }
+
+    fn bound(&mut self, written: Written<'a>, paths: Vec<&ContextPath>) -> Option<Source> {
         let context = match written {
             Written::Nothing => return None,
             Written::Main => MAIN,

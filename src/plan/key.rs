@@ -72,6 +72,60 @@ pub fn layer_slot(
         .field("epoch", epoch)
 }
 
+/// What a command makes of a tree.
+///
+/// - `runner`: our own environment of commands; another version may show them another one.
+/// - `tree`: everything that the command finds, whatever made it: a step before it that comes to
+///   the same tree changes nothing.
+/// - `argv`, `env` (in order, as `NAME=VALUE`), `user` with its groups, `workdir`: the process.
+/// - `network`: whether it had one.
+/// - `mounts`: each in one line: a cache by its name, a secret by its ID, a bind by the digest of
+///   its files, each with its place.
+/// - `platform` and `epoch`.
+///
+/// Left out on purpose: the tier that ran it, what caches held, the bytes of secrets, proxies and
+/// certificates of the machine, limits, and the time.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// The version of the environment.
+    pub runner: u32,
+    /// Digest of the tree.
+    pub tree: &'a Digest,
+    /// Program and arguments.
+    pub argv: &'a [&'a str],
+    /// The environment.
+    pub env: &'a [&'a str],
+    /// Numbers of the user and its groups.
+    pub user: &'a str,
+    /// Where it runs.
+    pub workdir: &'a str,
+    /// `host` or `none`.
+    pub network: &'a str,
+    /// What is mounted.
+    pub mounts: &'a [&'a str],
+    /// What the image runs on.
+    pub platform: &'a str,
+    /// The time of everything, in seconds since 1970.
+    pub epoch: u64,
+}
+
+impl Run<'_> {
+    /// The key.
+    pub fn key(&self) -> KeyRecord {
+        KeyRecord::new("run")
+            .field("runner", self.runner)
+            .field("tree", self.tree)
+            .field("argv", self.argv)
+            .field("env", self.env)
+            .field("user", self.user)
+            .field("workdir", self.workdir)
+            .field("network", self.network)
+            .field("mounts", self.mounts)
+            .field("platform", self.platform)
+            .field("epoch", self.epoch)
+    }
+}
+
 /// That a layer of this shape was written, whatever bytes its files had. It decides nothing but
 /// whether files are read to find their digests before a layer is written or while it is.
 pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {

@@ -29,7 +29,7 @@ pub(crate) fn written(action: &Action) -> (Written<'_>, Vec<&ContextPath>) {
     }
 }
 
-fn from_or_main(from: Option<&Spanned<Origin>>) -> Written<'_> {
+pub(crate) fn from_or_main(from: Option<&Spanned<Origin>>) -> Written<'_> {
     from.map_or(Written::Main, Written::From)
 }
 

@@ -41,10 +41,6 @@ pub(crate) fn not_yet(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostic
     };
     for step in &stage.steps {
         match &step.action {
-            Action::Run(run) => problems
-                .push(error(run.command.span, "run commands").help(
-                    "build with your own tools first, and copy what they made: `copy: dist`",
-                )),
             Action::Add(add) => problems.push(
                 error(add.url.span, "fetch URLs")
                     .help("fetch it into the context first, check its sha256, and `copy` it"),

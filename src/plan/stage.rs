@@ -101,6 +101,8 @@ pub struct PlannedStep {
     pub step: Step,
     /// Where it takes files from, if it takes any.
     pub source: Option<Source>,
+    /// What its bind mounts take files from, in their order.
+    pub binds: Vec<Source>,
 }
 
 impl PlannedContext {

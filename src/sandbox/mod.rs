@@ -49,6 +49,7 @@ mod stand_in;
 mod supervisor;
 mod syscalls;
 mod tier;
+mod trees;
 
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
@@ -57,3 +58,4 @@ pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, pro
 pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use tier::{Letter, Tier};
+pub use trees::materialize;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::oci::Digest;
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Network};
 use crate::sandbox::probe::Footing;
@@ -32,7 +33,17 @@ pub(crate) enum Task {
     /// Everything short of a command, to see whether it works.
     Try,
     /// Runs a command and collects what it changed.
-    Run(Box<Job>),
+    Run {
+        job: Box<Job>,
+        /// Where the contents of changed files go.
+        store: PathBuf,
+    },
+    /// Makes the tree that a folder lists.
+    Unpack {
+        folder: PathBuf,
+        /// Where the contents of its files are.
+        store: PathBuf,
+    },
     /// Removes a directory whose files belong to ids of the namespace.
     Remove(PathBuf),
 }
@@ -51,8 +62,19 @@ pub(crate) struct Inner {
 pub(crate) enum Report {
     /// It waits for its ids; the builder answers with `Ok` or with why not.
     MapIds,
+    /// What the command has changed.
+    Collected(Collected),
     /// It is done.
     Done(Result<End, Failed>),
+}
+
+/// What a command has changed, kept in the store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Collected {
+    /// The blob with the listing of the changes.
+    pub(crate) listing: Digest,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The builder's answer to [`Report::MapIds`].
@@ -94,8 +116,8 @@ impl Outer {
     /// The network that the namespaces are made for.
     pub(crate) fn network(&self) -> Network {
         match &self.task {
-            Task::Run(job) => job.network,
-            Task::Try | Task::Remove(_) => Network::Host,
+            Task::Run { job, .. } => job.network,
+            Task::Try | Task::Remove(_) | Task::Unpack { .. } => Network::Host,
         }
     }
 }

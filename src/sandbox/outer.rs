@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use crate::sandbox::changes::Reading;
 use crate::sandbox::channel::{receive, receive_file, send};
 use crate::sandbox::copy_tree::copy_tree;
 use crate::sandbox::error::Setup;
@@ -24,12 +26,14 @@ use crate::sandbox::namespaces;
 use crate::sandbox::new_root::NewRoot;
 use crate::sandbox::order::{End, Failed, Inner, Order, Outer, Report, Task, Word};
 use crate::sandbox::overlay;
-use crate::sandbox::probe::Proc;
+use crate::sandbox::probe::{Footing, Proc};
+use crate::sandbox::rootfs;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
 use crate::sandbox::stand_in::StandIns;
 use crate::sandbox::supervisor::{Owners, Supervisor};
 use crate::sandbox::tier::Tier;
+use crate::sandbox::trees;
 
 /// How often a running command is counted.
 const WATCH: Duration = Duration::from_millis(100);
@@ -49,63 +53,111 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
     namespaces::enter(order.footing.tier, order.network(), builder)?;
     match &order.task {
         Task::Remove(path) => {
-            scratch::remove(path).map_err(Setup::of(format!("remove {}", path.display())))?;
+            rootfs::remove(path).map_err(|error| trees::told("remove a tree", &error))?;
             Ok(End::Code(0))
         }
         Task::Try => {
             let lower = order.scratch.join("empty");
             fs::create_dir(&lower).map_err(Setup::of("make an empty tree"))?;
-            command(order, None, &lower, builder)
+            Ok(command(order, None, &lower, builder)?.end)
         }
-        Task::Run(job) => command(order, Some(job), &job.lower, builder),
+        Task::Unpack { folder, store } => {
+            trees::unpack_here(folder, store, order.footing.tier)?;
+            Ok(End::Code(0))
+        }
+        Task::Run { job, store } => {
+            let ran = command(order, Some(job), &job.lower, builder)?;
+            if ran.end == End::Code(0) {
+                let directory = order.scratch.join(match order.footing.tier {
+                    Tier::Chroot => overlay::MERGED,
+                    _ => overlay::UPPER,
+                });
+                let tier = order.footing.tier;
+                let (lower, owners) = (&job.lower, &ran.owners);
+                let collected =
+                    trees::collect_here(lower, &directory, ran.reading, owners, store, tier)?;
+                send(builder, &Report::Collected(collected))
+                    .map_err(Setup::of("tell what the command changed"))?;
+            }
+            Ok(ran.end)
+        }
     }
 }
 
-/// Runs the command, or all but the command.
+/// How a command ended, and what is needed to read what it left.
+struct Ran {
+    end: End,
+    reading: Reading,
+    owners: Owners,
+}
+
+/// Runs the command, or all but the command. Nothing that it started runs any more then, and
+/// nothing of ours stands in its tree.
 fn command(
     order: &Outer,
     job: Option<&Job>,
     lower: &Path,
     builder: &UnixStream,
-) -> Result<End, Failed> {
-    let footing = &order.footing;
+) -> Result<Ran, Failed> {
+    let (footing, scratch) = (&order.footing, &order.scratch);
     let mut stand_ins = None;
+    let mut reading = Reading::Upper;
     if footing.tier == Tier::Chroot {
-        let merged = order.scratch.join(overlay::MERGED);
-        copy_tree(lower, &merged).map_err(Setup::of("copy the tree"))?;
-        stand_ins = job
-            .map(|job| StandIns::place(&order.scratch, job))
-            .transpose()?;
+        copy_tree(lower, &scratch.join(overlay::MERGED)).map_err(Setup::of("copy the tree"))?;
+        let since = now(scratch).map_err(Setup::of("ask for the time of files"))?;
+        reading = Reading::Whole { since };
+        stand_ins = job.map(|job| StandIns::place(scratch, job)).transpose()?;
     } else {
-        overlay::mount(&order.scratch, lower, footing)?;
+        overlay::mount(scratch, lower, footing)?;
     }
     // A thread can be started only before the namespace for processes is entered.
     let attendant = match footing.tier {
-        Tier::SingleMap => Some(Attendant::start(&order.scratch.join(overlay::UPPER))?),
+        Tier::SingleMap => Some(Attendant::start(&scratch.join(overlay::UPPER))?),
         _ => None,
     };
-    let orphans = match footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
-        true => {
-            let own = Some(rustix::process::getpid());
-            rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
-            Orphans::ComeHere
-        }
-        false => {
-            namespaces::enter_processes()?;
-            Orphans::EndWithTheirInit
-        }
-    };
+    let orphans = adopt_orphans(footing)?;
     let outcome = run_inner(order, job, builder, attendant.as_ref());
     if orphans == Orphans::ComeHere {
         end_all_children();
     }
-    let _owners = attendant.map(Attendant::finish).transpose()?;
+    let owners = attendant.map(Attendant::finish).transpose()?;
     let (end, made) = outcome?;
     match &mut stand_ins {
         Some(stand_ins) => stand_ins.take_away(),
-        None => NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made),
+        None => NewRoot::open(&scratch.join(overlay::MERGED))?.remove(&made),
     }
-    Ok(end)
+    Ok(Ran {
+        end,
+        reading,
+        owners: owners.unwrap_or_default(),
+    })
+}
+
+/// The time that the file system would stamp a file with now, in nanoseconds.
+fn now(scratch: &Path) -> io::Result<i128> {
+    let path = scratch.join("now");
+    fs::write(&path, "")?;
+    let found = fs::metadata(&path)?;
+    Ok(i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec()))
+}
+
+/// What becomes of processes that the command leaves running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Orphans {
+    /// They end with the first process of their namespace.
+    EndWithTheirInit,
+    /// This process adopts and ends them.
+    ComeHere,
+}
+
+fn adopt_orphans(footing: &Footing) -> Result<Orphans, Setup> {
+    if footing.tier != Tier::Chroot && footing.proc == Proc::Own {
+        namespaces::enter_processes()?;
+        return Ok(Orphans::EndWithTheirInit);
+    }
+    let own = Some(rustix::process::getpid());
+    rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
+    Ok(Orphans::ComeHere)
 }
 
 /// The thread of tier B's supervisor.
@@ -140,15 +192,6 @@ impl Attendant {
         let ended = ended.map_err(|_| Setup::because(action, "the supervisor panicked"))?;
         ended.map_err(Setup::of(action))
     }
-}
-
-/// What becomes of processes that the command leaves running.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Orphans {
-    /// They end with the first process of their namespace.
-    EndWithTheirInit,
-    /// This process adopts and ends them.
-    ComeHere,
 }
 
 /// Starts the inner process, with limits, and waits for its end.

@@ -8,18 +8,21 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use crate::oci::Digest;
 use crate::sandbox::channel::{receive, send};
-use crate::sandbox::error::SandboxError;
+use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::id_map;
 use crate::sandbox::inner;
 use crate::sandbox::job::{Job, Limits};
-use crate::sandbox::order::{End, Failed, Order, Outer, Report, Task};
+use crate::sandbox::order::{Collected, End, Failed, Order, Outer, Report, Task};
 use crate::sandbox::outer;
 use crate::sandbox::output::{Listener, OutputSink, Stream};
 use crate::sandbox::probe::{Footing, SandboxSettings};
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::syscalls::keep_files_from_programs;
 use crate::sandbox::tier::Tier;
+use crate::sandbox::trees::located;
+use crate::store::Store;
 
 /// The command of the command line that people do not see: it must call [`inside`] and exit with
 /// what that returns.
@@ -33,12 +36,17 @@ const FULL: u64 = 1 << 20;
 pub struct Outcome {
     /// The tier that ran it.
     pub tier: Tier,
+    /// The blob of the store with the listing of what it changed.
+    pub listing: Digest,
+    /// What a person should know, such as a socket that was left out.
+    pub notes: Vec<String>,
 }
 
 /// How an order to the outer process ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) outcome: Result<End, Failed>,
+    pub(crate) collected: Option<Collected>,
     pub(crate) tail: Vec<String>,
     /// Whether it was stopped for the amount of its output.
     pub(crate) printed_too_much: bool,
@@ -53,9 +61,13 @@ pub fn run(
     job: &Job,
     footing: &Footing,
     settings: &SandboxSettings,
+    store: &Store,
     output: OutputSink<'_>,
 ) -> Result<Outcome, SandboxError> {
-    let task = Task::Run(Box::new(job.clone()));
+    let task = Task::Run {
+        job: Box::new(job.clone()),
+        store: located(store)?,
+    };
     let ended = order(footing, task, settings, job.limits.output, output)?;
     let tier = footing.tier;
     let tail = ended.tail;
@@ -70,7 +82,19 @@ pub fn run(
             limit: limits.output,
             tail,
         },
-        Ok(End::Code(0)) => return Ok(Outcome { tier }),
+        Ok(End::Code(0)) => {
+            let lost = || {
+                let cause = "the outer process said nothing of it";
+                let setup = Setup::because("collect what the command changed", cause);
+                SandboxError::Setup { tier, setup }
+            };
+            let Collected { listing, notes } = ended.collected.ok_or_else(lost)?;
+            return Ok(Outcome {
+                tier,
+                listing,
+                notes,
+            });
+        }
         Ok(end) => failure(end, limits, tail, &settings.scratch),
     })
 }
@@ -153,23 +177,25 @@ pub(crate) fn order(
     };
     let listener = Listener::new(output, output_limit, &stop);
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let outcome = thread::scope(|scope| {
+    let (outcome, collected) = thread::scope(|scope| {
         if let Some(out) = out {
             scope.spawn(|| listener.listen(Stream::Out, out));
         }
         if let Some(err) = err {
             scope.spawn(|| listener.listen(Stream::Err, err));
         }
-        let outcome = converse(&ours, &order, child.id());
+        let mut collected = None;
+        let outcome = converse(&ours, &order, child.id(), &mut collected);
         if outcome.is_err() {
             // It will not end by itself when it does not understand us.
             let _ = child.kill();
         }
         let _ = child.wait();
-        outcome
+        (outcome, collected)
     });
     Ok(Ended {
         outcome: outcome.map_err(failed)?,
+        collected,
         printed_too_much: listener.is_beyond(),
         tail: listener.into_tail(),
     })
@@ -179,7 +205,6 @@ fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
     Command::new(program)
         .arg(INIT_COMMAND)
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -187,11 +212,17 @@ fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
 }
 
 /// Gives the order and waits for the report.
-fn converse(socket: &UnixStream, order: &Order, child: u32) -> io::Result<Result<End, Failed>> {
+fn converse(
+    socket: &UnixStream,
+    order: &Order,
+    child: u32,
+    collected: &mut Option<Collected>,
+) -> io::Result<Result<End, Failed>> {
     send(socket, order)?;
     loop {
         match receive(socket)? {
             Some(Report::MapIds) => send(socket, &id_map::grant(child))?,
+            Some(Report::Collected(changes)) => *collected = Some(changes),
             Some(Report::Done(outcome)) => return Ok(outcome),
             None => {
                 let error = "it ended without a word";

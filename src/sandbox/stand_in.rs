@@ -17,7 +17,7 @@ use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Mount, MountKind, Network, Writes};
 use crate::sandbox::new_root::{NewRoot, Place, path_of};
 use crate::sandbox::overlay::MERGED;
-use crate::sandbox::scratch;
+use crate::sandbox::rootfs;
 
 /// Devices with their numbers, as `Documentation/admin-guide/devices.txt` of the kernel has them.
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -158,7 +158,7 @@ impl StandIns {
             let gone = self.scratch.join("gone");
             let away = placed.home.as_ref().unwrap_or(&gone);
             let _ = rustix::fs::renameat(&placed.parent, &placed.name, CWD, away);
-            let _ = scratch::remove(&gone);
+            let _ = rootfs::remove(&gone);
             let _ = rustix::fs::renameat(CWD, &placed.aside, &placed.parent, &placed.name);
         }
         let made = self.root.take_made();

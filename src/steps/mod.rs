@@ -29,4 +29,5 @@ mod write;
 pub use account_files::add_accounts;
 pub use error::StepError;
 pub use mkdir::make_workdir;
+pub use owner::numbers as owner_numbers;
 pub use scene::{ReadContent, Scene, SourceKind, apply};

@@ -6,10 +6,10 @@ use crate::tree::Accounts;
 
 /// The numbers of an owner of files. Without a group, a named user brings its own group, and a
 /// number stands for user and group, as with `COPY --chown`.
-pub(crate) fn numbers(
-    owner: &Spanned<Owner>,
-    accounts: &Accounts,
-) -> Result<(u32, u32), StepError> {
+///
+/// # Errors
+/// A name that the tree does not have.
+pub fn numbers(owner: &Spanned<Owner>, accounts: &Accounts) -> Result<(u32, u32), StepError> {
     let (uid, own_group) = match &owner.user {
         Identity::Id(id) => (*id, *id),
         Identity::Name(name) => user(name.as_str(), accounts, owner.span)?,

@@ -77,7 +77,7 @@ pub fn apply(action: &Action, scene: &Scene<'_>) -> Result<Changeset, StepError>
         )),
         Action::Run(step) => Err(StepError::new(
             step.command.span,
-            "this version cannot run commands yet",
+            "a command is not a matter of trees alone",
         )),
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub struct Accounts {
     users: BTreeMap<String, User>,
     groups: BTreeMap<String, u32>,
+    /// Numbers of the groups that list a user as a member, by the user's name.
+    memberships: BTreeMap<String, Vec<u32>>,
 }
 
 /// One line of `/etc/passwd`.
@@ -41,10 +43,15 @@ impl Accounts {
             }
         }
         for fields in records(group) {
-            if let [name, _, gid, ..] = &fields[..]
+            if let [name, _, gid, rest @ ..] = &fields[..]
                 && let Ok(gid) = gid.parse()
             {
                 accounts.groups.entry(name.clone()).or_insert(gid);
+                let members = rest.first().map_or("", String::as_str).split(',');
+                for member in members.filter(|member| !member.is_empty()) {
+                    let of_member = accounts.memberships.entry(member.to_owned());
+                    of_member.or_default().push(gid);
+                }
             }
         }
         accounts
@@ -66,6 +73,14 @@ impl Accounts {
     /// The number of the group of this name.
     pub fn group(&self, name: &str) -> Option<u32> {
         self.groups.get(name).copied()
+    }
+
+    /// The numbers of the groups that list the user of this name, in order.
+    pub fn groups_of(&self, name: &str) -> Vec<u32> {
+        let mut groups = self.memberships.get(name).cloned().unwrap_or_default();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// The name of a group with this number.
@@ -113,6 +128,8 @@ mod tests {
         assert_eq!(accounts.group("app"), Some(1002));
         assert_eq!(accounts.group_by_gid(0), Some("root"));
         assert_eq!(accounts.group("no"), None);
+        assert_eq!(accounts.groups_of("app"), [1002]);
+        assert!(accounts.groups_of("root").is_empty());
         assert_eq!(accounts.user_names().collect::<Vec<_>>(), ["app", "root"]);
     }
 }

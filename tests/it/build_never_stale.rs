@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::{BuildRequest, CacheUse, Silent, build};
+use boxwright::build::{BuildRequest, CacheUse, CommandSettings, Silent, build};
 use boxwright::oci::DocumentFormat;
 use boxwright::spec::SourceText;
 use proptest::prelude::*;
@@ -234,6 +234,7 @@ fn built(
         store_root: sandbox.root().join(store),
         cache,
         jobs: NonZeroUsize::new(2).expect("not zero"),
+        commands: CommandSettings::default(),
         epoch: 0,
     };
     let report = build(&request, &Silent).map_err(|error| error.to_string())?;

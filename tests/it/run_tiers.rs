@@ -6,16 +6,20 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use boxwright::oci::Digest;
 use boxwright::sandbox::{
-    Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxSettings, Secret, Stream,
-    Tier, Writes, probe, run,
+    Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError, SandboxSettings,
+    Secret, Stream, Tier, Writes, materialize, probe, run,
 };
+use boxwright::store::Store;
+use boxwright::tree::{Change, Changeset, Entry, LayerPath, Node, Tree};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -42,6 +46,8 @@ struct Answer {
     footing: Option<Footing>,
     out: String,
     err: String,
+    /// What it changed, a line a path.
+    changes: String,
     error: Option<String>,
     millis: u64,
 }
@@ -65,19 +71,6 @@ impl Ground {
         let ground = Ground { folder };
         fs::create_dir(ground.path("tree")).expect("make a folder");
         busybox::write_tree(&ground.path("tree"))?;
-        // The same as the plain user's: its one id, or the first of its range, is root there.
-        let (uid, gid) = user();
-        let copy = ground.path("users-tree");
-        for (program, arguments) in [
-            (
-                "cp",
-                vec!["-a".into(), ground.path("tree").into_os_string()],
-            ),
-            ("chown", vec!["-R".into(), format!("{uid}:{gid}").into()]),
-        ] {
-            let done = Command::new(program).args(arguments).arg(&copy).status();
-            assert!(done.expect("start a program").success(), "{program} failed");
-        }
         Ok(ground)
     }
 
@@ -124,10 +117,7 @@ impl Ground {
         fs::create_dir_all(&place).expect("make a folder");
         let answer = place.join("answer");
         let _ = fs::remove_file(&answer);
-        let mut job = job.clone();
-        if matches!(tier, Tier::RangeMap | Tier::SingleMap) {
-            job.lower = self.path("users-tree");
-        }
+        let job = job.clone();
         let scratch = place.join("scratch");
         let order = Order {
             tier,
@@ -137,6 +127,8 @@ impl Ground {
         };
         let bytes = serde_json::to_vec(&order).expect("say what to do");
         fs::write(place.join("order"), bytes).expect("write the order");
+        fs::create_dir_all(place.join("store")).expect("make a store");
+        fs::create_dir_all(place.join("scratch")).expect("make a store");
         place.join("order")
     }
 
@@ -147,7 +139,7 @@ impl Ground {
             _ => {
                 let user = user();
                 let place = order.parent().expect("an order lies in a folder");
-                for path in [place, order] {
+                for path in [place, order, &place.join("store"), &place.join("scratch")] {
                     chown(path, Some(user.0), Some(user.1)).expect("give a folder away");
                 }
                 let mut command = Command::new("setpriv");
@@ -217,21 +209,102 @@ fn job_process() {
         .iter()
         .find(|verdict| verdict.tier == order.tier);
     let footing = verdict.expect("the tier is tried").outcome.clone();
+    let store = Store::open(&order.scratch.with_file_name("store")).unwrap();
+    let tree = tree_of(&order.job.lower);
     let begun = std::time::Instant::now();
-    let error = match &footing {
-        Ok(footing) => run(&order.job, footing, &settings, &sink)
-            .err()
-            .map(|error| format!("{error}\n{}", error.tail().join("\n"))),
-        Err(setup) => Some(format!("no footing: {setup}")),
+    let ran = footing
+        .clone()
+        .map_err(|setup| format!("no footing: {setup}"));
+    let ran = ran.and_then(|footing| {
+        let digest = tree.as_changes().digest().unwrap();
+        let told = |error: SandboxError| format!("{error}\n{}", error.tail().join("\n"));
+        let lower = materialize(&tree, &digest, &footing, &settings, &store).map_err(told)?;
+        let job = Job { lower, ..order.job };
+        run(&job, &footing, &settings, &store, &sink).map_err(told)
+    });
+    let (changes, error) = match ran {
+        Ok(outcome) => (changes(&store, &outcome.listing), None),
+        Err(error) => (String::new(), Some(error)),
     };
     let answer = Answer {
         footing: footing.ok(),
         out: out.into_inner().unwrap(),
         err: err.into_inner().unwrap(),
+        changes,
         error,
         millis: u64::try_from(begun.elapsed().as_millis()).unwrap(),
     };
     fs::write(order.answer, serde_json::to_vec(&answer).unwrap()).unwrap();
+}
+
+/// The tree of a folder, all root's.
+fn tree_of(folder: &Path) -> Tree {
+    fn below(folder: &Path, at: &LayerPath, tree: &mut Tree) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = at.join(entry.file_name().as_bytes()).unwrap();
+            let (file, metadata) = (entry.path(), entry.metadata().unwrap());
+            let mode = u16::try_from(metadata.mode() & 0o7777).unwrap();
+            let (kind, inner) = (metadata.file_type(), path.clone());
+            tree.insert(
+                path,
+                match (kind.is_dir(), kind.is_symlink()) {
+                    (true, _) => Entry::directory(mode),
+                    (_, true) => {
+                        Entry::symlink(fs::read_link(&file).unwrap().as_os_str().as_bytes())
+                    }
+                    _ => Entry::file(fs::read(&file).unwrap(), mode),
+                },
+            );
+            if kind.is_dir() {
+                below(&file, &inner, tree);
+            }
+        }
+    }
+    let mut tree = Tree::new();
+    below(folder, &LayerPath::root(), &mut tree);
+    tree
+}
+
+/// Changes as text: kind, path, mode, owner, attributes, content or link.
+fn changes(store: &Store, listing: &Digest) -> String {
+    let bytes = fs::read(store.blob_path(listing)).unwrap();
+    let changes = Changeset::read_listing(&bytes, 1).unwrap();
+    let mut text = String::new();
+    for (path, change) in changes.iter() {
+        let (word, entry) = match change {
+            Change::Put(entry) => ("put", Some(entry)),
+            Change::Opaque(entry) => ("opaque", entry.as_ref()),
+            Change::Whiteout => ("gone", None),
+        };
+        text += &format!("{word} {path}");
+        if let Some(Entry {
+            node,
+            mode,
+            uid,
+            gid,
+            xattrs,
+            ..
+        }) = entry
+        {
+            text += &format!(" {mode:o} {uid}:{gid}");
+            text += &match node {
+                Node::File(file) => {
+                    let bytes = store.read_content(&file.content, 1 << 20).unwrap();
+                    let link = file
+                        .inode
+                        .map_or(String::new(), |inode| format!(" inode {}", inode.number));
+                    format!(" {:?}{link}", String::from_utf8_lossy(&bytes))
+                }
+                Node::Symlink(target) => format!(" -> {}", target.escape_ascii()),
+                other => format!(" {other:?}"),
+            };
+            if !xattrs.is_empty() {
+                text += &format!(" {xattrs:?}");
+            }
+        }
+        text += "\n";
+    }
+    text
 }
 
 /// The tiers of namespaces.
@@ -283,7 +356,10 @@ const SEEN: &[(&str, &str)] = &[
     ("test -d /proc/$$ && echo yes", "yes\n"),
     ("test -d /sys/kernel && echo yes", "yes\n"),
     ("test -s /etc/resolv.conf && echo yes", "yes\n"),
-    ("mount -t tmpfs none /tmp 2>/dev/null || echo no", "no\n"),
+    (
+        "busybox mount -t tmpfs none /tmp 2>/dev/null || echo no",
+        "no\n",
+    ),
     (
         "mkdir /d; mv /etc /d/etc; ls /d/etc; rm -r /bin/cat; ls /bin/cat 2>&1 | wc -l",
         "group\npasswd\n1\n",
@@ -556,4 +632,45 @@ fn within(mut holds: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(20));
     }
     false
+}
+
+/// What commands change, each in a fresh tree: the same in every tier.
+const CHANGES: &[&str] = &[
+    "true",
+    "echo hi > /x; chmod 4755 /x; ln /x /y; ln -s x /z; mkdir -p /d/e; chmod 1777 /d",
+    "rm /etc/group; echo 'a:x:1:' > /etc/group; rm -r /var; touch /etc/passwd",
+    "rm -r /etc; mkdir /etc; echo new > /etc/new",
+    "chmod 700 /root; echo same > /tmp/a; rm /tmp/a; mkdir /tmp/b; rmdir /tmp/b",
+    "echo a > /a; chown 33:34 /a; mkdir /own; chown 33 /own; busybox chgrp 4 /own; chown 33:33 /etc/passwd",
+    "ln -s /a /l; chown -h 33:34 /l; chown -h 1 /bin/sh; busybox mkfifo /p; chown 5:6 /p",
+    "echo a > /a; chown 33:34 /a; mv /a /b; cp -a /b /c; chown 0:0 /b; chmod 6755 /c; chown 33 /c",
+    "cd /tmp; echo a > a; chown 1:2 a; chown 3:4 ./a; ln -s ../tmp r; chown 7:8 r/a; chown :9 /proc/../tmp/a",
+    "mkdir /deep; cd /deep; mkdir a; ln -s /etc a/etc; chown 5 a/etc/group; chown -R 44:44 /deep",
+    "mkdir -p /run/x; echo a > /dev/shm/x; echo 1 > /run/x/pid; mkdir -p /opt/app; chown 100:100 /opt/app",
+];
+
+#[test]
+fn a_command_changes_the_same_in_every_tier() {
+    let ground = peer!(Ground::new());
+    let mut all = String::new();
+    for script in CHANGES {
+        let mut first = None;
+        for tier in Tier::ALL {
+            let mut job = ground.job(script);
+            job.mounts = vec![Mount {
+                target: "/run/boxwright/ca.pem".into(),
+                kind: MountKind::Secret {
+                    content: Secret::new("x"),
+                    mode: 0o444,
+                },
+            }];
+            let answer = ground.run(tier, &job);
+            assert_eq!(answer.error, None, "{tier:?}: {script}: {answer:?}");
+            assert_eq!(answer.err, "", "{tier:?}: {script}");
+            let first = first.get_or_insert(answer.changes.clone());
+            assert_eq!(*first, answer.changes, "{tier:?}: {script}");
+        }
+        all += &format!("$ {script}\n{}\n", first.unwrap_or_default());
+    }
+    insta::assert_snapshot!(all);
 }

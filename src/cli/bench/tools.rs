@@ -67,6 +67,11 @@ impl Tool {
         }
     }
 
+    /// Whether it is another tool than Boxwright.
+    pub(crate) fn is_peer(&self) -> bool {
+        matches!(self.kind, Kind::Peer(..))
+    }
+
     /// Whether a second build can be quicker than the first.
     pub(crate) fn has_cache(&self) -> bool {
         !matches!(self.kind, Kind::Peer(Peer::Umoci, _))

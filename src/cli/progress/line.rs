@@ -8,7 +8,7 @@ use boxwright::explain::{Count, Size};
 use clap::builder::styling::Style;
 
 use crate::cli::progress::shown;
-use crate::cli::terminal::{BOLD, CYAN, GREEN, YELLOW};
+use crate::cli::terminal::{BOLD, CYAN, DIM, GREEN, YELLOW};
 
 /// A word for what happened and what it happened to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,12 @@ impl Line {
                 };
                 line(verb, GREEN, format!("{name} ({})", Size(bytes)))
             }
+            Event::Sandbox { tier } => {
+                line("Sandbox", BOLD, format!("commands run in tier {tier}"))
+            }
+            Event::StepOutput {
+                stage, step, text, ..
+            } => line("│", DIM, format!("[{stage} {step}] {text}")),
             Event::Note { text } => line("Note", BOLD, text.to_owned()),
             Event::Warning { text } => line("Warning", YELLOW, text.to_owned()),
             _ => None,

@@ -207,7 +207,7 @@ fn variables_keep_their_places_and_see_those_before_them() {
     let literal = |text: &str| EnvPart::Literal(text.to_owned());
     let inherited = |name: &str| EnvPart::Inherited(name.to_owned());
     let base = ["PATH=/usr/bin", "A=1", "A=2", "FLAG", "EQ=a=b"].map(str::to_owned);
-    let merged = merged_env(
+    let merged = environment(
         base.to_vec(),
         &[
             variable("PATH", vec![literal("/app/bin:"), inherited("PATH")]),

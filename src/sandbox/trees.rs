@@ -1,0 +1,189 @@
+//! Trees and changes across the border of the namespace.
+//!
+//! Owners are only real inside it, so what is unpacked is unpacked by the outer process, and so is
+//! what was changed read by it. A tree is unpacked once: `STORE/trees/DIGEST-WHO/root`, beside the
+//! listing that it was made from, under a temporary name until it is whole. It is a lower directory
+//! of overlays from then on, and never written again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::oci::Digest;
+use crate::sandbox::changes::{Found, Reading, collect};
+use crate::sandbox::error::{SandboxError, Setup};
+use crate::sandbox::order::{Collected, Failed, Task};
+use crate::sandbox::probe::{Footing, SandboxSettings};
+use crate::sandbox::rootfs::{Ownership, unpack};
+use crate::sandbox::run::order;
+use crate::sandbox::tier::Tier;
+use crate::store::Store;
+use crate::tree::{Changeset, Detail, Tree};
+
+/// The tree in the store's folder, unpacked now unless it was before. All of its contents must be
+/// in the store or in files that have not changed.
+///
+/// # Errors
+/// What unpacking it fails with; nothing of it stays then.
+pub fn materialize(
+    tree: &Tree,
+    digest: &Digest,
+    footing: &Footing,
+    settings: &SandboxSettings,
+    store: &Store,
+) -> Result<PathBuf, SandboxError> {
+    let trees = located(store)?.join("trees");
+    fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
+    let folder = trees.join(format!("{}-{}", digest.hex(), whose(footing.tier)));
+    if folder.exists() {
+        return Ok(folder.join(ROOT));
+    }
+    let new = tempfile::Builder::new()
+        .prefix("new-")
+        .tempdir_in(&trees)
+        .map_err(SandboxError::io("make a folder in", &trees))?
+        .keep();
+    let made = make(tree, &new, footing, settings, store);
+    let named = made.and_then(|()| match fs::rename(&new, &folder) {
+        // Another build was quicker; its tree is as good.
+        Err(error) if is_there(&error) => {
+            super::remove(&new, footing, settings)?;
+            Ok(())
+        }
+        result => result.map_err(SandboxError::io("name", &folder)),
+    });
+    match named {
+        Ok(()) => Ok(folder.join(ROOT)),
+        Err(error) => {
+            // The error is what counts; what stays is swept with the store.
+            let _ = super::remove(&new, footing, settings);
+            Err(error)
+        }
+    }
+}
+
+/// The store's folder for other processes, which work elsewhere.
+pub(crate) fn located(store: &Store) -> Result<PathBuf, SandboxError> {
+    std::path::absolute(store.root()).map_err(SandboxError::io("find", store.root()))
+}
+
+const ROOT: &str = "root";
+const LISTING: &str = "listing";
+
+/// Whose files they are on disk: no two builders of different rights share a tree.
+fn whose(tier: Tier) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    match tier {
+        Tier::Root | Tier::Chroot => "root".to_owned(),
+        Tier::RangeMap => format!("range-{user}"),
+        Tier::SingleMap => format!("single-{user}"),
+    }
+}
+
+/// How owners lie on disk in a tier.
+pub(crate) fn ownership(tier: Tier) -> Ownership {
+    match tier {
+        Tier::Root | Tier::RangeMap | Tier::Chroot => Ownership::Real,
+        Tier::SingleMap => Ownership::Recorded,
+    }
+}
+
+fn is_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
+    matches!(error.kind(), AlreadyExists | DirectoryNotEmpty)
+}
+
+fn make(
+    tree: &Tree,
+    folder: &Path,
+    footing: &Footing,
+    settings: &SandboxSettings,
+    store: &Store,
+) -> Result<(), SandboxError> {
+    let listing = folder.join(LISTING);
+    let mut bytes = Vec::new();
+    let written = tree.as_changes().write_listing(Detail::Local, &mut bytes);
+    written.map_err(|error| SandboxError::io("list", &listing)(io::Error::other(error)))?;
+    fs::write(&listing, bytes).map_err(SandboxError::io("write", &listing))?;
+    let task = Task::Unpack {
+        folder: folder.to_owned(),
+        store: located(store)?,
+    };
+    let ended = order(footing, task, settings, u64::MAX, &|_, _| {})?;
+    match ended.outcome {
+        Ok(_) => Ok(()),
+        Err(Failed::Setup(setup) | Failed::Start(setup)) => Err(SandboxError::Setup {
+            tier: footing.tier,
+            setup,
+        }),
+    }
+}
+
+/// The outer process's part of [`materialize`].
+pub(crate) fn unpack_here(folder: &Path, store: &Path, tier: Tier) -> Result<(), Setup> {
+    let unpacking = |error: &dyn std::error::Error| told("unpack the stage's tree", error);
+    let tree = read(folder)?;
+    let store = Store::open(store).map_err(|error| unpacking(&error))?;
+    let root = folder.join(ROOT);
+    fs::create_dir(&root).map_err(Setup::of("make the root of the stage's tree"))?;
+    unpack(&tree, &store, &root, ownership(tier)).map_err(|error| unpacking(&error))
+}
+
+/// The tree that a folder was made from.
+fn read(folder: &Path) -> Result<Tree, Setup> {
+    let reading =
+        |error: &dyn std::error::Error| told("read the listing of the stage's tree", error);
+    let bytes = fs::read(folder.join(LISTING)).map_err(|error| reading(&error))?;
+    let changes = Changeset::read_local(&bytes, 0).map_err(|error| reading(&error))?;
+    let mut tree = Tree::new();
+    tree.apply(&changes).map_err(|error| reading(&error))?;
+    Ok(tree)
+}
+
+/// What a command has changed over the tree at `lower`, kept in the store: the outer process's part
+/// of a run.
+pub(crate) fn collect_here(
+    lower: &Path,
+    directory: &Path,
+    reading: Reading,
+    owners: &BTreeMap<u64, (u32, u32)>,
+    store: &Path,
+    tier: Tier,
+) -> Result<Collected, Setup> {
+    let keeping = |error: &dyn std::error::Error| told("keep what the command changed", error);
+    let before = read(lower.parent().unwrap_or(lower))?;
+    let store = Store::open(store).map_err(|error| keeping(&error))?;
+    let found = Found {
+        before: &before,
+        directory,
+        reading,
+        ownership: ownership(tier),
+        owners,
+        masked: &BTreeSet::new(),
+        made: &BTreeSet::new(),
+    };
+    let collected = collect(&found, &store).map_err(|error| keeping(&error))?;
+    let mut listing = Vec::new();
+    let listed = collected
+        .changes
+        .write_listing(Detail::Located, &mut listing);
+    listed.map_err(|error| keeping(&error))?;
+    let listing = store.put_blob(&listing).map_err(|error| keeping(&error))?;
+    Ok(Collected {
+        listing,
+        notes: collected.notes,
+    })
+}
+
+/// An error with its causes, as one process tells another.
+pub(crate) fn told(action: &str, error: &dyn std::error::Error) -> Setup {
+    let mut cause = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        cause.push_str(": ");
+        cause.push_str(&error.to_string());
+        next = error.source();
+    }
+    Setup::because(action, cause)
+}
