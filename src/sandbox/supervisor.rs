@@ -4,6 +4,11 @@
 //! in an attribute of each file ([`owner::ATTRIBUTE`]), and for what takes no attribute, such as
 //! symbolic links, in a table. overlay carries the attribute along.
 //!
+//! **What is not emulated.** A program that asks for an owner sees root, and one that asks who it
+//! is is root. So a program that copies owners from file to file (`cp -a`) copies root's, and so
+//! does one that gives a file to a group by naming the owner that it saw (busybox's `chgrp`; GNU's
+//! leaves the owner out).
+//!
 //! **Races.** A path is read once out of the caller's memory and resolved by us, with the caller's
 //! own root as ours; what it led to is held open and changed by that, and the call is answered, not
 //! let through. So whatever the caller's other threads do to the path in the meantime, only what

@@ -641,11 +641,11 @@ const CHANGES: &[&str] = &[
     "rm /etc/group; echo 'a:x:1:' > /etc/group; rm -r /var; touch /etc/passwd",
     "rm -r /etc; mkdir /etc; echo new > /etc/new",
     "chmod 700 /root; echo same > /tmp/a; rm /tmp/a; mkdir /tmp/b; rmdir /tmp/b",
-    "echo a > /a; chown 33:34 /a; mkdir /own; chown 33 /own; busybox chgrp 4 /own; chown 33:33 /etc/passwd",
+    "echo a > /a; chown 33:34 /a; mkdir /own; chown 33:4 /own; chown 33:33 /etc/passwd",
     "ln -s /a /l; chown -h 33:34 /l; chown -h 1 /bin/sh; busybox mkfifo /p; chown 5:6 /p",
-    "echo a > /a; chown 33:34 /a; mv /a /b; cp -a /b /c; chown 0:0 /b; chmod 6755 /c; chown 33 /c",
-    "cd /tmp; echo a > a; chown 1:2 a; chown 3:4 ./a; ln -s ../tmp r; chown 7:8 r/a; chown :9 /proc/../tmp/a",
-    "mkdir /deep; cd /deep; mkdir a; ln -s /etc a/etc; chown 5 a/etc/group; chown -R 44:44 /deep",
+    "echo a > /a; cp /a /c; chown 33:34 /a; mv /a /b; chown 1:1 /c; chown 0:0 /c; chmod 6755 /b; chown 33:0 /b",
+    "cd /tmp; echo a > a; chown 1:2 a; chown 3:4 ./a; ln -s ../tmp r; chown 7:8 r/a; chown 9:9 /var/../tmp/../tmp/a",
+    "mkdir /deep; cd /deep; mkdir a; ln -s /etc a/etc; chown 5:0 a/etc/group; chown -R 44:44 /deep",
     "mkdir -p /run/x; echo a > /dev/shm/x; echo 1 > /run/x/pid; mkdir -p /opt/app; chown 100:100 /opt/app",
 ];
 
@@ -657,6 +657,8 @@ fn a_command_changes_the_same_in_every_tier() {
         let mut first = None;
         for tier in Tier::ALL {
             let mut job = ground.job(script);
+            // A file that something is mounted on cannot be removed.
+            job.host_files.clear();
             job.mounts = vec![Mount {
                 target: "/run/boxwright/ca.pem".into(),
                 kind: MountKind::Secret {
