@@ -11,7 +11,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::process::{Gid, Signal, Uid};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::sandbox::channel::send;
+use crate::sandbox::channel::{send, send_file};
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::Job;
 use crate::sandbox::limits;
@@ -19,7 +19,8 @@ use crate::sandbox::mounts;
 use crate::sandbox::new_root::{NewRoot, Place};
 use crate::sandbox::order::{Failed, Inner, Word};
 use crate::sandbox::overlay::MERGED;
-use crate::sandbox::syscalls::unshare;
+use crate::sandbox::supervisor;
+use crate::sandbox::syscalls::{seccomp, unshare};
 use crate::sandbox::tier::Tier;
 
 /// Where programs are looked for when neither the stage nor the step says: as Docker has it.
@@ -67,6 +68,9 @@ fn prepare_and_start(order: &Inner, outer: &UnixStream) -> Result<(), Failed> {
     workdir(&job.workdir)?;
     limits::of_process(&job.limits)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    if order.footing.tier == Tier::SingleMap {
+        supervised(outer)?;
+    }
     become_user(order.footing.tier, job)?;
     end_with_the_outer()?;
     let mut command = command(job, input);
@@ -95,7 +99,7 @@ fn enter_by_mounts(order: &Inner) -> Result<Vec<String>, Setup> {
             .map_err(Setup::of("set the host name"))?;
     }
     pivot(&merged).map_err(Setup::of("change the root"))?;
-    Ok(root.into_made())
+    Ok(root.take_made())
 }
 
 /// pivot_root(2): the old root lands on top of the new one, and is taken off.
@@ -113,6 +117,14 @@ fn enter_by_chroot(order: &Inner) -> Result<Vec<String>, Setup> {
     rustix::process::chroot(".").map_err(Setup::of("change the root"))?;
     rustix::process::chdir("/").map_err(Setup::of("enter the tree"))?;
     Ok(Vec::new())
+}
+
+/// Puts this process under the filter of tier B and hands the listener to the supervisor.
+fn supervised(outer: &UnixStream) -> Result<(), Setup> {
+    let action = || "have owners recorded";
+    let listener = seccomp::install(&supervisor::program()).map_err(Setup::of(action()))?;
+    send(outer, &Word::Listener).map_err(Setup::of(action()))?;
+    send_file(outer, listener).map_err(Setup::of(action()))
 }
 
 /// Makes the working directory as Docker does, and enters it.

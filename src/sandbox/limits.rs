@@ -3,6 +3,7 @@
 //! A cgroup of its own counts all processes together, where the system lets us make one. Where it
 //! does not, a process is limited by itself, and a watch counts them all.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -126,7 +127,7 @@ impl Drop for Groups {
     }
 }
 
-/// What the processes of a command use, all together, as its `/proc` shows them.
+/// What the processes of a command use, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Used {
     processes: u64,
@@ -134,24 +135,45 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    /// Counts what `init`'s root shows under `/proc`. Nothing, if that is not its own.
-    pub(crate) fn below(init: Pid) -> Used {
+    /// Counts the processes that the command's own `/proc` shows: `init`'s root has it.
+    pub(crate) fn by_all(init: Pid) -> Used {
         let proc = PathBuf::from(format!("/proc/{}/root/proc", init.as_raw_nonzero()));
         let mut used = Used::default();
-        for entry in fs::read_dir(&proc).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-                continue;
-            }
-            used.processes += 1;
-            let numbers = fs::read_to_string(entry.path().join("statm")).unwrap_or_default();
-            let resident = numbers
-                .split(' ')
-                .nth(1)
-                .and_then(|pages| pages.parse::<u64>().ok());
-            used.pages += resident.unwrap_or(0);
+        for (_, folder) in processes(&proc) {
+            used.add(&folder);
         }
         used
+    }
+
+    /// Counts the processes that descend from `ancestor`, among all that the machine shows.
+    pub(crate) fn by_descendants(ancestor: Pid) -> Used {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for (process, folder) in processes(Path::new("/proc")) {
+            let status = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+            // The name stands in parentheses and may hold anything; state and parent follow.
+            let rest = status.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            if let Some(parent) = rest.split(' ').nth(1).and_then(|text| text.parse().ok()) {
+                children.entry(parent).or_default().push(process);
+            }
+        }
+        let mut used = Used::default();
+        let mut next = vec![ancestor.as_raw_nonzero().get()];
+        while let Some(process) = next.pop() {
+            for child in children.remove(&process).unwrap_or_default() {
+                used.add(&PathBuf::from(format!("/proc/{child}")));
+                next.push(child);
+            }
+        }
+        used
+    }
+
+    /// Counts one, with the pages it holds.
+    fn add(&mut self, folder: &Path) {
+        self.processes += 1;
+        let numbers = fs::read_to_string(folder.join("statm")).unwrap_or_default();
+        let resident = numbers.split(' ').nth(1);
+        let resident = resident.and_then(|pages| pages.parse::<u64>().ok());
+        self.pages += resident.unwrap_or(0);
     }
 
     /// Which limit is passed.
@@ -165,9 +187,34 @@ impl Used {
     }
 }
 
+/// All processes of a `/proc`, each with its folder.
+fn processes(proc: &Path) -> impl Iterator<Item = (i32, PathBuf)> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, entry.path()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descendants_are_counted_with_their_memory() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 5 & sleep 5; wait"])
+            .spawn()
+            .unwrap();
+        let begun = std::time::Instant::now();
+        let mut used = Used::default();
+        while used.processes < 2 && begun.elapsed().as_secs() < 5 {
+            used = Used::by_descendants(Pid::from_child(&child));
+        }
+        assert!(used.processes == 2 && used.pages > 0, "{used:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_limit_is_passed_by_processes_or_by_memory() {

@@ -26,6 +26,7 @@
 
 mod changes;
 mod channel;
+mod copy_tree;
 mod error;
 mod id_map;
 mod inner;
@@ -44,6 +45,8 @@ mod probe;
 mod rootfs;
 mod run;
 mod scratch;
+mod stand_in;
+mod supervisor;
 mod syscalls;
 mod tier;
 mod trees;

@@ -40,9 +40,9 @@ impl NewRoot {
         })
     }
 
-    /// What had to be made to mount on, in the order of making.
-    pub(crate) fn into_made(self) -> Vec<String> {
-        self.made
+    /// What had to be made so far; from now on it counts as there.
+    pub(crate) fn take_made(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.made)
     }
 
     /// The place at `path`, made with its parents if it is missing.

@@ -2,18 +2,23 @@
 //! collects, cleans up.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::sandbox::changes::Reading;
-use crate::sandbox::channel::{receive, send};
+use crate::sandbox::channel::{receive, receive_file, send};
+use crate::sandbox::copy_tree::copy_tree;
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Limits};
 use crate::sandbox::limits::{Groups, Used};
@@ -21,9 +26,12 @@ use crate::sandbox::namespaces;
 use crate::sandbox::new_root::NewRoot;
 use crate::sandbox::order::{End, Failed, Inner, Order, Outer, Report, Task, Word};
 use crate::sandbox::overlay;
-use crate::sandbox::probe::Proc;
+use crate::sandbox::probe::{Footing, Proc};
+use crate::sandbox::rootfs;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
+use crate::sandbox::stand_in::StandIns;
+use crate::sandbox::supervisor::{Owners, Supervisor};
 use crate::sandbox::tier::Tier;
 use crate::sandbox::trees;
 
@@ -35,11 +43,6 @@ pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
     // A Ctrl-C at the terminal is for the builder; its end is seen by the end of the socket.
     let _ = rustix::process::setsid();
     let outcome = work(order, builder);
-    if let Ok(process) = rustix::process::child_subreaper()
-        && process.is_some()
-    {
-        end_all_children();
-    }
     overlay::unmount(&order.scratch);
     scratch::empty(&order.scratch);
     // A builder that went away is not waiting for it.
@@ -50,67 +53,163 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
     namespaces::enter(order.footing.tier, order.network(), builder)?;
     match &order.task {
         Task::Remove(path) => {
-            scratch::remove(path).map_err(Setup::of(format!("remove {}", path.display())))?;
+            rootfs::remove(path).map_err(|error| trees::told("remove a tree", &error))?;
             Ok(End::Code(0))
         }
         Task::Try => {
             let lower = order.scratch.join("empty");
             fs::create_dir(&lower).map_err(Setup::of("make an empty tree"))?;
-            command(order, None, &lower, builder)
+            Ok(command(order, None, &lower, builder)?.end)
         }
         Task::Unpack { folder, store } => {
             trees::unpack_here(folder, store, order.footing.tier)?;
             Ok(End::Code(0))
         }
         Task::Run { job, store } => {
-            let end = command(order, Some(job), &job.lower, builder)?;
-            if end == End::Code(0) {
-                let upper = order.scratch.join(overlay::UPPER);
-                let owners = std::collections::BTreeMap::new();
-                let (reading, tier) = (Reading::Upper, order.footing.tier);
+            let ran = command(order, Some(job), &job.lower, builder)?;
+            if ran.end == End::Code(0) {
+                let directory = order.scratch.join(match order.footing.tier {
+                    Tier::Chroot => overlay::MERGED,
+                    _ => overlay::UPPER,
+                });
+                let tier = order.footing.tier;
+                let (lower, owners) = (&job.lower, &ran.owners);
                 let collected =
-                    trees::collect_here(&job.lower, &upper, reading, &owners, store, tier)?;
+                    trees::collect_here(lower, &directory, ran.reading, owners, store, tier)?;
                 send(builder, &Report::Collected(collected))
                     .map_err(Setup::of("tell what the command changed"))?;
             }
-            Ok(end)
+            Ok(ran.end)
         }
     }
 }
 
-/// Runs the command, or all but the command.
+/// How a command ended, and what is needed to read what it left.
+struct Ran {
+    end: End,
+    reading: Reading,
+    owners: Owners,
+}
+
+/// Runs the command, or all but the command. Nothing that it started runs any more then, and
+/// nothing of ours stands in its tree.
 fn command(
     order: &Outer,
     job: Option<&Job>,
     lower: &Path,
     builder: &UnixStream,
-) -> Result<End, Failed> {
-    let footing = &order.footing;
-    if footing.tier != Tier::Chroot {
-        overlay::mount(&order.scratch, lower, footing)?;
-    }
-    if footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
-        let own = Some(rustix::process::getpid());
-        rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
+) -> Result<Ran, Failed> {
+    let (footing, scratch) = (&order.footing, &order.scratch);
+    let mut stand_ins = None;
+    let mut reading = Reading::Upper;
+    if footing.tier == Tier::Chroot {
+        copy_tree(lower, &scratch.join(overlay::MERGED)).map_err(Setup::of("copy the tree"))?;
+        let since = now(scratch).map_err(Setup::of("ask for the time of files"))?;
+        reading = Reading::Whole { since };
+        stand_ins = job.map(|job| StandIns::place(scratch, job)).transpose()?;
     } else {
-        namespaces::enter_processes()?;
+        overlay::mount(scratch, lower, footing)?;
     }
+    // A thread can be started only before the namespace for processes is entered.
+    let attendant = match footing.tier {
+        Tier::SingleMap => Some(Attendant::start(&scratch.join(overlay::UPPER))?),
+        _ => None,
+    };
+    let orphans = adopt_orphans(footing)?;
+    let outcome = run_inner(order, job, builder, attendant.as_ref());
+    if orphans == Orphans::ComeHere {
+        end_all_children();
+    }
+    let owners = attendant.map(Attendant::finish).transpose()?;
+    let (end, made) = outcome?;
+    match &mut stand_ins {
+        Some(stand_ins) => stand_ins.take_away(),
+        None => NewRoot::open(&scratch.join(overlay::MERGED))?.remove(&made),
+    }
+    Ok(Ran {
+        end,
+        reading,
+        owners: owners.unwrap_or_default(),
+    })
+}
+
+/// The time that the file system would stamp a file with now, in nanoseconds.
+fn now(scratch: &Path) -> io::Result<i128> {
+    let path = scratch.join("now");
+    fs::write(&path, "")?;
+    let found = fs::metadata(&path)?;
+    Ok(i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec()))
+}
+
+/// What becomes of processes that the command leaves running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Orphans {
+    /// They end with the first process of their namespace.
+    EndWithTheirInit,
+    /// This process adopts and ends them.
+    ComeHere,
+}
+
+fn adopt_orphans(footing: &Footing) -> Result<Orphans, Setup> {
+    if footing.tier != Tier::Chroot && footing.proc == Proc::Own {
+        namespaces::enter_processes()?;
+        return Ok(Orphans::EndWithTheirInit);
+    }
+    let own = Some(rustix::process::getpid());
+    rustix::process::set_child_subreaper(own).map_err(Setup::of("adopt orphans"))?;
+    Ok(Orphans::ComeHere)
+}
+
+/// The thread of tier B's supervisor.
+struct Attendant {
+    listener: Sender<OwnedFd>,
+    thread: JoinHandle<io::Result<Owners>>,
+}
+
+impl Attendant {
+    fn start(upper: &Path) -> Result<Attendant, Setup> {
+        let supervisor = Supervisor::new(upper).map_err(Setup::of("prepare for owners"))?;
+        let (listener, arriving) = mpsc::channel();
+        let thread = thread::spawn(move || match arriving.recv() {
+            Ok(listener) => supervisor.serve(&listener),
+            // The inner process failed before it came so far.
+            Err(mpsc::RecvError) => Ok(Owners::new()),
+        });
+        Ok(Attendant { listener, thread })
+    }
+
+    /// Has the calls answered that arrive at the listener.
+    fn attend(&self, listener: OwnedFd) {
+        // A supervisor that is gone says why when it is asked for its owners.
+        let _ = self.listener.send(listener);
+    }
+
+    /// The owners, when all processes of the command have ended.
+    fn finish(self) -> Result<Owners, Setup> {
+        drop(self.listener);
+        let action = "record owners";
+        let ended = self.thread.join();
+        let ended = ended.map_err(|_| Setup::because(action, "the supervisor panicked"))?;
+        ended.map_err(Setup::of(action))
+    }
+}
+
+/// Starts the inner process, with limits, and waits for its end.
+fn run_inner(
+    order: &Outer,
+    job: Option<&Job>,
+    builder: &UnixStream,
+    attendant: Option<&Attendant>,
+) -> Result<(End, Vec<String>), Failed> {
     let default = Limits::default();
     let limits = job.map_or(&default, |job| &job.limits);
     let groups = match job {
         Some(_) => Groups::make(limits, &scratch::name_of(&order.scratch)),
         None => Groups::default(),
     };
-    let (mut child, made) = start(order, job, &groups)?;
-    let end = watch(&mut child, builder, limits, &groups, footing.proc)?;
-    // What the command left running must not write while its changes are read.
-    if footing.tier == Tier::Chroot || footing.proc == Proc::Shared {
-        end_all_children();
-    }
-    if footing.tier != Tier::Chroot {
-        NewRoot::open(&order.scratch.join(overlay::MERGED))?.remove(&made);
-    }
-    Ok(end)
+    let (mut child, made) = start(order, job, &groups, attendant)?;
+    let end = watch(&mut child, builder, limits, &groups, order.footing.proc)?;
+    Ok((end, made))
 }
 
 /// Starts the inner process and hears it out; after that the command runs.
@@ -118,6 +217,7 @@ fn start(
     order: &Outer,
     job: Option<&Job>,
     groups: &Groups,
+    attendant: Option<&Attendant>,
 ) -> Result<(Child, Vec<String>), Failed> {
     let talk = || Setup::of("talk to the inner process");
     let (ours, theirs) = UnixStream::pair().map_err(Setup::of("make a socket"))?;
@@ -138,7 +238,12 @@ fn start(
     let failed = loop {
         match receive(&ours).map_err(talk())? {
             Some(Word::Made(paths)) => made = Some(paths),
-            Some(Word::Listener) => {}
+            Some(Word::Listener) => {
+                let listener = receive_file(&ours).map_err(talk())?;
+                if let Some(attendant) = attendant {
+                    attendant.attend(listener);
+                }
+            }
             Some(Word::Failed(failed)) => break Some(failed),
             None => break None,
         }
@@ -174,8 +279,13 @@ fn watch(
             Pause::Stop => Some(End::Stopped),
             Pause::Late => Some(End::TimedOut),
             Pause::Ended => None,
-            Pause::Tick if proc == Proc::Own => Used::below(process).beyond(limits),
-            Pause::Tick => None,
+            Pause::Tick => {
+                let used = match proc {
+                    Proc::Own => Used::by_all(process),
+                    Proc::Shared => Used::by_descendants(rustix::process::getpid()),
+                };
+                used.beyond(limits)
+            }
         };
         let stop = stop.or_else(|| groups.verdict());
         if let Some(end) = stop {

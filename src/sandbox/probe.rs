@@ -113,6 +113,14 @@ fn footing(tier: Tier, settings: &SandboxSettings) -> Result<Footing, Setup> {
             "the builder runs as another user",
         ));
     }
+    if tier == Tier::Chroot {
+        let footing = Footing {
+            tier,
+            proc: Proc::Shared,
+            upper: Upper::Disk,
+        };
+        return attempt(&footing, settings).map(|()| footing);
+    }
     let mut first = None;
     for (proc, upper) in [
         (Proc::Own, Upper::Disk),

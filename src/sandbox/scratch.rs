@@ -5,11 +5,10 @@
 //! run takes it away.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::rootfs::remove;
 
 /// The scratch directory of one run.
 #[derive(Debug)]
@@ -85,49 +84,9 @@ pub(crate) fn empty(scratch: &Path) {
     }
 }
 
-/// Removes a path with all below it; one that is not there is removed already.
-///
-/// A directory that its owner may not read, such as the overlay's own, is made readable first.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => return fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-        Err(error) => return Err(error),
-    }
-    make_readable(path);
-    fs::remove_dir_all(path)
-}
-
-fn make_readable(directory: &Path) {
-    let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_readable(&entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_directory_without_rights_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let deep = folder.path().join("a/b/c");
-        fs::create_dir_all(&deep).unwrap();
-        fs::set_permissions(folder.path().join("a/b"), fs::Permissions::from_mode(0)).unwrap();
-        remove(&folder.path().join("a")).unwrap();
-        remove(&folder.path().join("a")).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
 
     #[test]
     fn only_what_nobody_holds_is_swept() {

@@ -8,6 +8,8 @@ use std::os::fd::BorrowedFd;
 use rustix::io::FdFlags;
 use rustix::thread::UnshareFlags;
 
+pub(crate) mod seccomp;
+
 /// Leaves the namespaces that `namespaces` names and enters new ones.
 ///
 /// # Errors
@@ -60,4 +62,18 @@ pub(crate) fn keep_files_from_programs() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives this thread a root and a working directory of its own.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn own_directories() -> io::Result<()> {
+    // SAFETY: root and working directory are copied, nothing is taken from other threads; safe
+    // code has no pointers into either.
+    #[expect(
+        unsafe_code,
+        reason = "rustix marks the whole call for its other flags"
+    )]
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(io::Error::from)
 }

@@ -177,7 +177,7 @@ pub(crate) fn collect_here(
 }
 
 /// An error with its causes, as one process tells another.
-fn told(action: &str, error: &dyn std::error::Error) -> Setup {
+pub(crate) fn told(action: &str, error: &dyn std::error::Error) -> Setup {
     let mut cause = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
