@@ -10,6 +10,7 @@ use crate::oci::{Codec, Digest, ImageConfig, Platform};
 use crate::spec::ImageSource;
 use crate::store::{ContentError, Store};
 use crate::transport::import_base;
+use crate::transport::registry::{RegistryClient, Watch};
 use crate::tree::{Changeset, Content, Tree};
 
 /// An image whose layers are in the store and whose tree is known.
@@ -50,8 +51,13 @@ pub(crate) fn import(
     folder: &Path,
     platform: &Platform,
     store: &Store,
+    registries: &RegistryClient,
+    watch: Watch<'_>,
 ) -> Result<Base, BuildError> {
-    let imported = import_base(source, folder, platform, store)?;
+    let imported = match source {
+        ImageSource::Registry(reference) => registries.pull(reference, platform, store, watch)?,
+        file => import_base(file, folder, platform, store)?,
+    };
     let mut tree = Tree::new();
     let mut layers = Vec::new();
     for (place, layer) in imported.layers.into_iter().enumerate() {

@@ -14,13 +14,13 @@ use crate::build::error::BuildError;
 use crate::build::event::Event;
 use crate::build::report::Origin;
 use crate::build::request::CacheUse;
-use crate::build::stages::Workshop;
+use crate::build::stages::{Setting, Workshop};
 use crate::context::read_digests;
 use crate::image::environment;
 use crate::layer::unread;
-use crate::oci::{Digest, ImageConfig};
+use crate::oci::Digest;
+use crate::plan::PlannedStep;
 use crate::plan::key;
-use crate::plan::{PlannedStage, PlannedStep};
 use crate::sandbox::{
     self, Footing, Job, Mount, MountKind, RunUser, SandboxSettings, Secret, Writes,
 };
@@ -29,7 +29,7 @@ use crate::spec::{
 };
 use crate::steps::owner_numbers;
 use crate::store::{ContentError, KeyRecord};
-use crate::tree::{Accounts, Changeset, Content, Follow, LayerPath, Tree};
+use crate::tree::{Changeset, Content, Follow, LayerPath, Tree};
 
 /// The version of everything that a command sees and that no key names: default variables, the
 /// devices, the files that are mounted over the tree's.
@@ -37,13 +37,9 @@ const RUNNER: u32 = 1;
 
 /// What a command starts from.
 pub(crate) struct Place<'a> {
-    pub(crate) stage: &'a PlannedStage,
+    pub(crate) setting: &'a Setting<'a>,
     pub(crate) step: &'a PlannedStep,
     pub(crate) tree: &'a Tree,
-    pub(crate) accounts: &'a Accounts,
-    pub(crate) workdir: &'a AbsolutePath,
-    /// The config of what the stage starts from.
-    pub(crate) config: Option<&'a ImageConfig>,
     /// The tree that each bind mount takes files from, in their order.
     pub(crate) binds: Vec<Tree>,
 }
@@ -68,7 +64,7 @@ impl Workshop<'_> {
         let digest = self.identify(place.tree)?;
         let prepared = self.prepare(run, place, &digest)?;
         if self.request.cache == CacheUse::All
-            && let Some(changes) = self.remembered(&prepared.key)?
+            && let Some(changes) = self.remembered(&prepared.key, place)?
         {
             return Ok((changes, Origin::Cached));
         }
@@ -96,7 +92,10 @@ impl Workshop<'_> {
         };
         let (user, home) = self.user(run, place)?;
         let workdir = run.workdir.as_ref().map(|workdir| &workdir.value);
-        let workdir = workdir.unwrap_or(place.workdir).as_str().to_owned();
+        let workdir = workdir
+            .unwrap_or(&place.setting.workdir)
+            .as_str()
+            .to_owned();
         let env = self.environment(run, place);
         let mut prepared = Prepared {
             job: Job {
@@ -123,7 +122,7 @@ impl Workshop<'_> {
         let mut lines = Vec::new();
         let mut binds = place.binds.iter();
         for mount in &run.mounts {
-            lines.extend(self.mount(&mut prepared, mount, &mut binds, place)?);
+            lines.extend(self.mount(&mut prepared, mount, &mut binds)?);
         }
         self.certificates(&mut prepared.job);
         prepared.key = self.key(&prepared.job, tree, &lines);
@@ -158,14 +157,17 @@ impl Workshop<'_> {
 
     /// Who runs it: the step's own user, else the stage's, else the base's, else root.
     fn user(&self, run: &spec::Run, place: &Place<'_>) -> Result<(RunUser, String), BuildError> {
-        let of_stage = place.stage.stage.config.user.as_ref();
-        let of_base = place.config.map(|config| config.config.user.as_str());
+        let of_stage = place.setting.stage.stage.config.user.as_ref();
+        let of_base = place
+            .setting
+            .config
+            .map(|config| config.config.user.as_str());
         let parsed;
         let owner = match (run.user.as_ref().or(of_stage), of_base) {
             (Some(owner), _) => owner,
             (None, None | Some("")) => return Ok((RunUser::default(), "/root".to_owned())),
             (None, Some(text)) => {
-                let span = place.stage.stage.from.span;
+                let span = place.setting.stage.stage.from.span;
                 let value = text.parse().map_err(|error: spec::ValueError| {
                     let message = format!("the base's user {text:?} makes no sense");
                     let diagnostic = Diagnostic::new(&self.plan.source, span, message);
@@ -175,18 +177,21 @@ impl Workshop<'_> {
                 &parsed
             }
         };
-        let (uid, gid) = owner_numbers(owner, place.accounts).map_err(self.complain())?;
-        let known = place.accounts.user_by_uid(uid);
+        let (uid, gid) = owner_numbers(owner, &place.setting.accounts).map_err(self.complain())?;
+        let known = place.setting.accounts.user_by_uid(uid);
         let home = known.map_or("/", |(_, user)| user.home.as_str());
         let name = known.map_or("", |(name, _)| name);
-        let groups = place.accounts.groups_of(name);
+        let groups = place.setting.accounts.groups_of(name);
         Ok((RunUser { uid, gid, groups }, home.to_owned()))
     }
 
     /// What the base, the stage and the step say, in this order.
     fn environment(&self, run: &spec::Run, place: &Place<'_>) -> Vec<(String, String)> {
-        let base = place.config.map(|config| config.config.env.clone());
-        let env = environment(base.unwrap_or_default(), &place.stage.stage.config.env);
+        let base = place.setting.config.map(|config| config.config.env.clone());
+        let env = environment(
+            base.unwrap_or_default(),
+            &place.setting.stage.stage.config.env,
+        );
         let mut env = environment(env, &run.env);
         let epoch = "SOURCE_DATE_EPOCH=";
         if !env.iter().any(|line| line.starts_with(epoch)) {
@@ -232,7 +237,6 @@ impl Workshop<'_> {
         prepared: &mut Prepared,
         mount: &spec::Spanned<spec::Mount>,
         binds: &mut impl Iterator<Item = &'a Tree>,
-        place: &Place<'_>,
     ) -> Result<Option<String>, BuildError> {
         let workdir: AbsolutePath = prepared.job.workdir.parse().unwrap_or_default();
         let under = |path: &spec::ImagePath| path.under(&workdir).as_str().to_owned();
@@ -338,7 +342,6 @@ impl Workshop<'_> {
             }
         };
         prepared.job.mounts.push(Mount { target, kind });
-        let _ = place;
         Ok(Some(line))
     }
 
@@ -384,7 +387,9 @@ impl Workshop<'_> {
         sharing: Sharing,
         prepared: &mut Prepared,
     ) -> Result<PathBuf, BuildError> {
-        let caches = self.store.root().join("caches");
+        // Mounts are made somewhere else.
+        let caches = std::path::absolute(self.store.root().join("caches"))
+            .map_err(BuildError::cache(self.store.root()))?;
         let mut number = 0;
         loop {
             let path = match number {
@@ -408,14 +413,18 @@ impl Workshop<'_> {
     }
 
     /// The changes under a key, if they are still whole.
-    fn remembered(&self, key: &KeyRecord) -> Result<Option<Changeset>, BuildError> {
+    fn remembered(
+        &self,
+        key: &KeyRecord,
+        place: &Place<'_>,
+    ) -> Result<Option<Changeset>, BuildError> {
         let Some(value) = self.store.record(key)? else {
             return Ok(None);
         };
         let Ok(listing) = <[u8; 32]>::try_from(value.as_slice()) else {
             return Ok(None);
         };
-        let Some(changes) = self.listed(&Digest::from_raw(listing))? else {
+        let Some(changes) = self.listed(&Digest::from_raw(listing), place)? else {
             return Ok(None);
         };
         for blob in blobs(&changes) {
@@ -427,7 +436,7 @@ impl Workshop<'_> {
     }
 
     /// The changes of a listing, if the store has it whole.
-    fn listed(&self, listing: &Digest) -> Result<Option<Changeset>, BuildError> {
+    fn listed(&self, listing: &Digest, place: &Place<'_>) -> Result<Option<Changeset>, BuildError> {
         let Some(file) = self.store.open_blob(listing)? else {
             return Ok(None);
         };
@@ -436,7 +445,7 @@ impl Workshop<'_> {
         if read.is_err() || Digest::of(&bytes) != *listing {
             return Ok(None);
         }
-        Ok(Changeset::read_listing(&bytes, self.space()).ok())
+        Ok(Changeset::read_listing(&bytes, place.setting.space(place.step)).ok())
     }
 
     fn run(
@@ -468,7 +477,7 @@ impl Workshop<'_> {
                 *source = lower;
             }
         }
-        let (stage, step) = (place.stage.name(), place.step);
+        let (stage, step) = (place.setting.stage.name(), place.step);
         let told = |stream, line: &[u8]| {
             let text = String::from_utf8_lossy(line);
             self.observer.event(Event::StepOutput {
@@ -491,7 +500,7 @@ impl Workshop<'_> {
         })?;
         self.note(outcome.notes);
         let missing = || BuildError::Content(ContentError::NotUnpacked(outcome.listing));
-        let changes = self.listed(&outcome.listing)?.ok_or_else(missing)?;
+        let changes = self.listed(&outcome.listing, place)?.ok_or_else(missing)?;
         let mut needed: Vec<Digest> = blobs(&changes).into_iter().collect();
         needed.push(outcome.listing);
         self.store

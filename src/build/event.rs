@@ -51,6 +51,15 @@ pub enum Event<'a> {
         /// Entries that the ignore file excludes; what is in an excluded directory is not counted.
         excluded: u64,
     },
+    /// Layers of a base image come from a registry.
+    BaseFetched {
+        /// The image as the spec names it.
+        reference: &'a str,
+        /// Bytes that have come so far.
+        done: u64,
+        /// Bytes of the layers that were not in the store, together.
+        total: u64,
+    },
     /// A base image was read and its layers are in the store.
     BaseImported {
         /// The image as the spec names it.

@@ -16,6 +16,7 @@ use crate::build::run::plans;
 use crate::build::stages::Workshop;
 use crate::plan::Plan;
 use crate::store::Store;
+use crate::transport::registry::RegistryClient;
 use crate::tree::{Content, Entry, Inode, Node, Tree};
 
 /// Where the copy is, and which of its files are worth a change.
@@ -53,7 +54,8 @@ pub fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, BuildError>
     let plan = &plans[0];
     let store = Store::open(&request.store_root)?;
     let contexts = Contexts::new(request, &store, &Silent);
-    let workshop = Workshop::new(request, plan, &store, &Silent, &contexts);
+    let registries = RegistryClient::new(request.registries.clone());
+    let workshop = Workshop::new(request, plan, &store, &Silent, &contexts, &registries);
     let spec_file = inside(into, &request.spec_file)?;
     let mut mirror = Mirror {
         spec_file: spec_file.clone(),

@@ -10,6 +10,7 @@ mod commands;
 mod contexts;
 mod error;
 pub mod event;
+mod graph;
 mod memo;
 mod mirror;
 pub mod report;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::oci::{DocumentFormat, Platform, Reference};
 use crate::sandbox::{Letter, Limits, Secret};
 use crate::spec::{Compression, ImageSource, Name, SourceText};
+use crate::transport::registry::RegistrySettings;
 
 /// What to build, where from and where to. Relative paths of the request are relative to the
 /// caller's working directory, those in the spec to the spec's own folder.
@@ -36,6 +37,8 @@ pub struct BuildRequest {
     pub compression: Option<Compression>,
     /// The store's directory.
     pub store_root: PathBuf,
+    /// Registries: where they are, who we are there, and whether they may be asked.
+    pub registries: RegistrySettings,
     /// Whether results of earlier builds may be used.
     pub cache: CacheUse,
     /// How many threads may work at once.

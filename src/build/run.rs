@@ -14,6 +14,7 @@ use crate::oci::{ImageConfig, Platform, Reference};
 use crate::plan::{Plan, PlanInputs, final_user, plan};
 use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
+use crate::transport::registry::RegistryClient;
 use crate::transport::{self, Output, Written};
 
 /// Builds what the request asks for and writes its outputs.
@@ -24,6 +25,7 @@ use crate::transport::{self, Output, Written};
 pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildReport, BuildError> {
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
+    let registries = RegistryClient::new(request.registries.clone());
     let contexts = Contexts::new(request, &store, observer);
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
@@ -34,7 +36,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
             stages: plan.stages.len(),
             steps: plan.stages.iter().map(|stage| stage.steps().count()).sum(),
         });
-        let mut workshop = Workshop::new(request, plan, &store, observer, &contexts);
+        let mut workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
         let target = target(&mut workshop, &mut made)?;
         check_final_user(plan, &target.config)?;
         let (image, image_lines) = assemble(&workshop, &target)?;

@@ -1,25 +1,27 @@
 //! Stages, evaluated: every step becomes a changeset, and nothing is read but what steps look at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::build::bases::{self, Base};
 use crate::build::commands::Place;
 use crate::build::contexts::{Context, Contexts};
 use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer};
+use crate::build::graph::{self, Done};
 use crate::build::report::Origin;
 use crate::build::request::BuildRequest;
 use crate::context::Snapshot;
 use crate::image::{self, ConfigInputs, ImageError, resolve_user};
 use crate::oci::ImageConfig;
 use crate::plan::{
-    ContextId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase, StageId,
+    ContextId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
 };
 use crate::sandbox::Footing;
-use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, SourceText};
+use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, ImageSource, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::Store;
+use crate::transport::registry::{Fetched, RegistryClient};
 use crate::tree::{Accounts, Change, Changeset, Entry, Tree};
 
 /// Evaluates the stages of one plan.
@@ -28,10 +30,10 @@ pub(crate) struct Workshop<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
+    registries: &'a RegistryClient,
     pub(crate) contexts: &'a Contexts<'a>,
-    images: BTreeMap<usize, Arc<Base>>,
+    images: Mutex<BTreeMap<usize, Arc<Base>>>,
     pub(crate) footing: OnceLock<Footing>,
-    steps_done: u64,
     notes: Mutex<Vec<String>>,
 }
 
@@ -64,6 +66,29 @@ pub(crate) struct StageLayer {
     pub(crate) changes: Changeset,
 }
 
+/// What a stage's steps find around them, apart from the tree.
+pub(crate) struct Setting<'a> {
+    /// The stage's place in the plan.
+    place: usize,
+    pub(crate) stage: &'a PlannedStage,
+    pub(crate) done: &'a Done,
+    pub(crate) workdir: AbsolutePath,
+    /// The users and groups of the tree as it is now.
+    pub(crate) accounts: Accounts,
+    /// The config of what the stage starts from.
+    pub(crate) config: Option<&'a ImageConfig>,
+}
+
+impl Setting<'_> {
+    /// A number that no other step of the plan has: hard links never reach across steps.
+    pub(crate) fn space(&self, step: &PlannedStep) -> u64 {
+        1 << 63 | (self.place as u64) << 32 | step.number as u64
+    }
+}
+
+/// Steps that change one of these change who is who.
+const ACCOUNT_FILES: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
+
 impl<'a> Workshop<'a> {
     pub(crate) fn new(
         request: &'a BuildRequest,
@@ -71,33 +96,29 @@ impl<'a> Workshop<'a> {
         store: &'a Store,
         observer: &'a dyn Observer,
         contexts: &'a Contexts<'a>,
+        registries: &'a RegistryClient,
     ) -> Workshop<'a> {
         Workshop {
             request,
             plan,
             store,
             observer,
+            registries,
             contexts,
-            images: BTreeMap::new(),
+            images: Mutex::default(),
             footing: OnceLock::new(),
-            steps_done: 0,
             notes: Mutex::default(),
         }
     }
 
     /// Evaluates all stages of the plan; the target comes out.
-    pub(crate) fn target(&mut self) -> Result<Evaluated, BuildError> {
-        let mut done: Vec<Evaluated> = Vec::new();
-        for stage in &self.plan.stages {
-            let evaluated = self.stage(stage, &done)?;
-            done.push(evaluated);
-        }
-        Ok(done.swap_remove(self.plan.target.0))
+    pub(crate) fn target(&self) -> Result<Arc<Evaluated>, BuildError> {
+        graph::evaluate(self)
     }
 
     /// All base images that were needed.
     pub(crate) fn bases(&self) -> Vec<Arc<Base>> {
-        self.images.values().cloned().collect()
+        self.images().values().cloned().collect()
     }
 
     /// What should be told, each once.
@@ -111,9 +132,8 @@ impl<'a> Workshop<'a> {
         all.extend(notes);
     }
 
-    /// A number that no other step of the plan has: hard links never reach across steps.
-    pub(crate) fn space(&self) -> u64 {
-        1 << 32 | self.steps_done
+    fn images(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<Base>>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The contexts that steps copy from, walked, with their names.
@@ -134,13 +154,13 @@ impl<'a> Workshop<'a> {
     }
 
     /// The images that the plan uses, each by its place.
-    pub(crate) fn used_images(&mut self) -> Result<Vec<Arc<Base>>, BuildError> {
+    pub(crate) fn used_images(&self) -> Result<Vec<Arc<Base>>, BuildError> {
         let places = 0..self.plan.images.len();
         places.map(|place| self.image(ImageId(place))).collect()
     }
 
     /// The image at the bottom of the target, if there is one.
-    pub(crate) fn bottom(&mut self) -> Result<Option<Arc<Base>>, BuildError> {
+    pub(crate) fn bottom(&self) -> Result<Option<Arc<Base>>, BuildError> {
         let mut stage = self.plan.target_stage();
         loop {
             match stage.base {
@@ -151,7 +171,13 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    fn stage(&mut self, stage: &PlannedStage, done: &[Evaluated]) -> Result<Evaluated, BuildError> {
+    /// Evaluates one stage, which has this place in the plan.
+    pub(crate) fn stage(
+        &self,
+        place: usize,
+        stage: &PlannedStage,
+        done: &Done,
+    ) -> Result<Evaluated, BuildError> {
         self.observer.event(Event::StageStarted {
             stage: stage.name(),
             steps: stage.steps().count(),
@@ -161,13 +187,16 @@ impl<'a> Workshop<'a> {
         if let Some(layer) = self.setup(stage, &mut tree)? {
             below.layers.push(Arc::new(layer));
         }
-        let accounts = self.accounts(&tree, stage)?;
-        let workdir = self.workdir(stage, below.config.as_ref())?;
+        let mut setting = Setting {
+            place,
+            stage,
+            done,
+            workdir: self.workdir(stage, below.config.as_ref())?,
+            accounts: self.accounts(&tree, stage)?,
+            config: below.config.as_ref(),
+        };
         for layer in &stage.layers {
-            let changes = {
-                let config = below.config.as_ref();
-                self.layer(stage, layer, &workdir, config, &mut tree, &accounts, done)?
-            };
+            let changes = self.layer(layer, &mut setting, &mut tree)?;
             if !changes.is_empty() {
                 let (stage, title) = (stage.name().to_owned(), layer.title.clone());
                 below.layers.push(Arc::new(StageLayer {
@@ -177,8 +206,7 @@ impl<'a> Workshop<'a> {
                 }));
             }
         }
-        let accounts = self.accounts(&tree, stage)?;
-        let config = self.config(stage, below.config.as_ref(), &accounts)?;
+        let config = self.config(stage, below.config.as_ref(), &setting.accounts)?;
         Ok(Evaluated {
             tree: Arc::new(tree),
             base: below.base,
@@ -188,7 +216,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// What the stage starts from.
-    fn below(&mut self, stage: &PlannedStage, done: &[Evaluated]) -> Result<Below, BuildError> {
+    fn below(&self, stage: &PlannedStage, done: &Done) -> Result<Below, BuildError> {
         Ok(match stage.base {
             StageBase::Scratch => Below {
                 tree: Arc::new(Tree::new()),
@@ -196,13 +224,13 @@ impl<'a> Workshop<'a> {
                 layers: Vec::new(),
                 config: None,
             },
-            StageBase::Stage(StageId(place)) => {
+            StageBase::Stage(id) => {
                 let Evaluated {
                     tree,
                     base,
                     layers,
                     config,
-                } = done[place].clone();
+                } = Evaluated::clone(done.stage(id));
                 Below {
                     tree,
                     base,
@@ -225,7 +253,7 @@ impl<'a> Workshop<'a> {
 
     /// Users, groups and working directories, before the first step.
     fn setup(
-        &mut self,
+        &self,
         stage: &PlannedStage,
         tree: &mut Tree,
     ) -> Result<Option<StageLayer>, BuildError> {
@@ -269,15 +297,12 @@ impl<'a> Workshop<'a> {
     }
 
     fn layer(
-        &mut self,
-        stage: &PlannedStage,
+        &self,
         layer: &PlannedLayer,
-        workdir: &AbsolutePath,
-        config: Option<&ImageConfig>,
+        setting: &mut Setting<'_>,
         tree: &mut Tree,
-        accounts: &Accounts,
-        done: &[Evaluated],
     ) -> Result<Changeset, BuildError> {
+        let stage = setting.stage;
         let below = (layer.steps.len() > 1).then(|| tree.clone());
         let mut all = Changeset::new();
         for step in &layer.steps {
@@ -286,25 +311,18 @@ impl<'a> Workshop<'a> {
                 step: step.number,
                 title: &step.title,
             });
-            self.steps_done += 1;
             let (changes, origin) = match &step.step.action {
                 Action::Run(run) => {
-                    let binds = self.binds(step, done)?;
+                    let binds = self.binds(step, setting.done)?;
                     let place = Place {
-                        stage,
+                        setting,
                         step,
                         tree,
-                        accounts,
-                        workdir,
-                        config,
                         binds,
                     };
                     self.command(run, &place)?
                 }
-                action => (
-                    self.step(step, action, workdir, tree, accounts, done)?,
-                    Origin::Built,
-                ),
+                action => (self.step(step, action, setting, tree)?, Origin::Built),
             };
             self.observer.event(Event::StepFinished {
                 stage: stage.name(),
@@ -316,6 +334,9 @@ impl<'a> Workshop<'a> {
             });
             tree.apply(&changes)
                 .map_err(BuildError::stage_tree(stage))?;
+            if ACCOUNT_FILES.iter().any(|file| changes.names(file)) {
+                setting.accounts = self.accounts(tree, stage)?;
+            }
             if all.is_empty() {
                 all = changes
             } else {
@@ -331,25 +352,21 @@ impl<'a> Workshop<'a> {
 
     /// What a step that only needs trees changes.
     fn step(
-        &mut self,
+        &self,
         step: &PlannedStep,
         action: &Action,
-        workdir: &AbsolutePath,
+        setting: &Setting<'_>,
         tree: &Tree,
-        accounts: &Accounts,
-        done: &[Evaluated],
     ) -> Result<Changeset, BuildError> {
-        let source = step
-            .source
-            .map(|source| self.source(source, done))
-            .transpose()?;
+        let source = step.source.map(|source| self.source(source, setting.done));
+        let source = source.transpose()?;
         let (bases, store) = (self.bases(), self.store);
         let scene = Scene {
             tree,
-            workdir,
-            accounts,
+            workdir: &setting.workdir,
+            accounts: &setting.accounts,
             source: source.as_ref().map(|(tree, kind)| (tree.tree(), *kind)),
-            space: self.space(),
+            space: setting.space(step),
             args: &self.plan.args,
             read: &|content| bases::read_small(&bases, content, store),
         };
@@ -357,22 +374,18 @@ impl<'a> Workshop<'a> {
     }
 
     /// The trees that the bind mounts of a step take files from, in their order.
-    fn binds(&mut self, step: &PlannedStep, done: &[Evaluated]) -> Result<Vec<Tree>, BuildError> {
+    fn binds(&self, step: &PlannedStep, done: &Done) -> Result<Vec<Tree>, BuildError> {
         let sources = step.binds.iter();
         let trees = sources.map(|source| Ok(self.source(*source, done)?.0.tree().clone()));
         trees.collect()
     }
 
     /// The tree that a step takes files from.
-    fn source(
-        &mut self,
-        source: Source,
-        done: &[Evaluated],
-    ) -> Result<(SourceTree, SourceKind), BuildError> {
+    fn source(&self, source: Source, done: &Done) -> Result<(SourceTree, SourceKind), BuildError> {
         Ok(match source {
             Source::Context(id) => (SourceTree::Context(self.context(id)?), SourceKind::Context),
-            Source::Stage(StageId(place)) => (
-                SourceTree::Stage(Arc::clone(&done[place].tree)),
+            Source::Stage(id) => (
+                SourceTree::Stage(Arc::clone(&done.stage(id).tree)),
                 SourceKind::Tree,
             ),
             Source::Image(id) => (SourceTree::Image(self.image(id)?), SourceKind::Tree),
@@ -384,24 +397,40 @@ impl<'a> Workshop<'a> {
         self.contexts.snapshot(&context)
     }
 
-    fn image(&mut self, ImageId(place): ImageId) -> Result<Arc<Base>, BuildError> {
-        if let Some(base) = self.images.get(&place) {
+    fn image(&self, ImageId(place): ImageId) -> Result<Arc<Base>, BuildError> {
+        // Held while the image is read: whoever wants it, too, has to wait for it anyway.
+        let mut images = self.images();
+        if let Some(base) = images.get(&place) {
             return Ok(Arc::clone(base));
         }
         let source = &self.plan.images[place];
+        // A short name is told as what it was taken for.
+        let name = match source {
+            ImageSource::Registry(short) => short.clone().with_default_tag().to_string(),
+            file => file.to_string(),
+        };
+        let watch = |Fetched { done, total }| {
+            self.observer.event(Event::BaseFetched {
+                reference: &name,
+                done,
+                total,
+            });
+        };
         let base = bases::import(
             source,
             self.request.folder(),
             &self.plan.platform,
             self.store,
+            self.registries,
+            &watch,
         )?;
         self.observer.event(Event::BaseImported {
-            reference: &source.to_string(),
+            reference: &name,
             layers: base.layers.len(),
             bytes: base.layers.iter().map(|layer| layer.blob.size).sum(),
         });
         let base = Arc::new(base);
-        self.images.insert(place, Arc::clone(&base));
+        images.insert(place, Arc::clone(&base));
         Ok(base)
     }
 
@@ -421,7 +450,7 @@ impl<'a> Workshop<'a> {
 
     /// The config after this stage, but for its layers.
     fn config(
-        &mut self,
+        &self,
         stage: &PlannedStage,
         below: Option<&ImageConfig>,
         accounts: &Accounts,

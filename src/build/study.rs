@@ -17,6 +17,7 @@ use crate::oci::Platform;
 use crate::plan::Plan;
 use crate::spec::{Action, ImageSource};
 use crate::store::Store;
+use crate::transport::registry::{RegistryClient, RegistrySettings};
 
 /// Checks the image that a spec describes, without writing a layer. What its final stage allows is
 /// allowed besides `allowed`.
@@ -33,8 +34,9 @@ pub fn check_spec(
     let stage = plan.target_stage();
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
+    let registries = RegistryClient::new(request.registries.clone());
     let contexts = Contexts::new(request, &store, observer);
-    let mut workshop = Workshop::new(request, plan, &store, observer, &contexts);
+    let workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;
     let base_title = target.base.as_ref().map(|base| base.source.to_string());
@@ -82,6 +84,7 @@ fn build_stage(plan: &Plan) -> Option<&str> {
 pub fn check_image(
     source: &ImageSource,
     store_root: &Path,
+    registries: RegistrySettings,
     allowed: &Allowed,
 ) -> Result<CheckReport, BuildError> {
     let store = Store::open(store_root)?;
@@ -90,6 +93,8 @@ pub fn check_image(
         Path::new(""),
         &Platform::host(),
         &store,
+        &RegistryClient::new(registries),
+        &|_| (),
     )?);
     unpack_all(&[Arc::clone(&base)], &store)?;
     let titles = titles(&base);
@@ -118,10 +123,19 @@ pub fn check_image(
 pub fn inspect_image(
     source: &ImageSource,
     store_root: &Path,
+    registries: RegistrySettings,
     largest: usize,
 ) -> Result<Inspection, BuildError> {
     let store = Store::open(store_root)?;
-    let base = bases::import(source, Path::new(""), &Platform::host(), &store)?;
+    let registries = RegistryClient::new(registries);
+    let base = bases::import(
+        source,
+        Path::new(""),
+        &Platform::host(),
+        &store,
+        &registries,
+        &|_| (),
+    )?;
     let layers = base.layers.iter().map(|layer| LayerFacts {
         descriptor: &layer.layer.descriptor,
         uncompressed: layer.uncompressed_size,

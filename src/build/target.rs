@@ -147,9 +147,9 @@ fn evaluate(
         layers.push(made_layer);
     }
     let target = Target {
-        base: evaluated.base,
+        base: evaluated.base.clone(),
         layers,
-        config: evaluated.config,
+        config: evaluated.config.clone(),
         notes: outcome.notes.clone(),
     };
     Ok((target, outcome))

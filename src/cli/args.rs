@@ -13,8 +13,15 @@ use clap_complete::Shell;
 
 use boxwright::explain::Code;
 use boxwright::oci::{DocumentFormat, Platform, Reference};
-use boxwright::sandbox::Letter;
 use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
+
+mod bench;
+mod commands;
+mod registry;
+
+pub(crate) use bench::{BenchArgs, Peer};
+pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -74,6 +81,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Bench(Box<BenchArgs>),
     Cache(CacheArgs),
     Doctor(DoctorArgs),
@@ -102,6 +111,9 @@ Examples:
 The environment:
   BOXWRIGHT_STORE     where the store is (see --store)
   SOURCE_DATE_EPOCH   the time of all files, in seconds since 1970; else 0
+  REGISTRY_AUTH_FILE  accounts at registries; else those of podman and docker
+  BOXWRIGHT_REGISTRIES  a table of registries, as registries.conf; else podman's
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR  as everywhere
   NO_COLOR            no colour")]
 pub(crate) struct BuildArgs {
     #[command(flatten)]
@@ -113,31 +125,9 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) commands: CommandArgs,
     #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
     pub(crate) report: ReportArgs,
-}
-
-/// What commands of the spec are given.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Commands of the spec")]
-pub(crate) struct CommandArgs {
-    /// Give a secret to the commands that mount it: id=ID,src=FILE or id=ID,env=NAME
-    #[arg(long = "secret", value_name = "id=ID,src=FILE")]
-    pub(crate) secrets: Vec<SecretArg>,
-    /// Give an SSH agent to the commands that mount it; by default the one of $SSH_AUTH_SOCK
-    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
-    pub(crate) agents: Vec<Override>,
-    /// Run commands in this tier only: a, b or c; see `boxwright doctor`
-    #[arg(long, value_name = "TIER")]
-    pub(crate) sandbox: Option<Letter>,
-    /// The most memory a command may use, such as 2GiB
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) memory: Option<ByteSize>,
-    /// The most processes and threads a command may have at once
-    #[arg(long, value_name = "N")]
-    pub(crate) pids: Option<u32>,
-    /// How long a command may take, such as 10m
-    #[arg(long, value_name = "TIME")]
-    pub(crate) timeout: Option<Age>,
 }
 
 /// Which spec, and what it is given.
@@ -275,6 +265,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, exclusive = true)]
     pub(crate) list: bool,
     #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
     pub(crate) store: StoreArgs,
 }
 
@@ -299,74 +291,9 @@ pub(crate) struct InspectArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
     pub(crate) store: StoreArgs,
-}
-
-/// Measure how well a spec caches
-///
-/// What the build reads is copied to a scratch folder, and built there: without a store, with
-/// nothing changed, after one small file, a byte of the largest file and the dependency file have
-/// changed. Each build is a process of its own with a store of its own; your files and your store
-/// stay as they are.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  boxwright bench                                  the spec in this folder
-  boxwright bench services/auth --against buildah,umoci
-  boxwright bench --runs 5 --html caching.html     a page with charts")]
-pub(crate) struct BenchArgs {
-    /// The spec, or the folder of a boxwright.yaml
-    #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) spec: PathBuf,
-    /// The stage to build; by default the one that no other uses
-    #[arg(long, value_name = "STAGE")]
-    pub(crate) target: Option<Name>,
-    /// Set an argument of the spec; without =VALUE it is taken from the environment
-    #[arg(long = "arg", value_name = "NAME[=VALUE]")]
-    pub(crate) args: Vec<Override>,
-    /// How layers are compressed: gzip[:1-12], zstd[:1-22] or none
-    #[arg(long, value_name = "CODEC[:LEVEL]")]
-    pub(crate) compression: Option<Compression>,
-    /// How often each build is run
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub(crate) runs: NonZeroUsize,
-    /// Do the same with other tools: buildah, podman, docker, umoci
-    #[arg(
-        long,
-        value_name = "TOOL",
-        value_delimiter = ',',
-        hide_possible_values = true
-    )]
-    pub(crate) against: Vec<Peer>,
-    /// Where the scratch folder is made: on the disk that is to be measured
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) scratch: Option<PathBuf>,
-    /// Print the numbers as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Write a page with charts
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) html: Option<PathBuf>,
-}
-
-/// A tool that builds the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Peer {
-    Buildah,
-    Podman,
-    Docker,
-    Umoci,
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Peer::Buildah => "buildah",
-            Peer::Podman => "podman",
-            Peer::Docker => "docker",
-            Peer::Umoci => "umoci",
-        })
-    }
 }
 
 /// Look after the store
@@ -498,46 +425,6 @@ pub(crate) struct Override {
 pub(crate) struct ContextOverride {
     pub(crate) name: Name,
     pub(crate) directory: PathBuf,
-}
-
-/// `id=ID,src=FILE` or `id=ID,env=NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SecretArg {
-    pub(crate) id: Name,
-    pub(crate) source: SecretSource,
-}
-
-/// Where a secret is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SecretSource {
-    File(PathBuf),
-    Variable(String),
-}
-
-impl FromStr for SecretArg {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<SecretArg, ValueError> {
-        let (mut id, mut source) = (None, None);
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("id", value)) => id = Some(value.parse()?),
-                Some(("src" | "source", value)) => source = Some(SecretSource::File(value.into())),
-                Some(("env", value)) => source = Some(SecretSource::Variable(value.to_owned())),
-                Some(("type", "file" | "env")) => {}
-                _ => {
-                    return Err(ValueError::new(format!("{part:?} means nothing"))
-                        .help("write id=ID,src=FILE or id=ID,env=NAME"));
-                }
-            }
-        }
-        match (id, source) {
-            (Some(id), Some(source)) => Ok(SecretArg { id, source }),
-            (None, _) => Err(ValueError::new("the ID is missing").help("write id=ID,src=FILE")),
-            (_, None) => Err(ValueError::new("the source is missing")
-                .help("write id=ID,src=FILE or id=ID,env=NAME")),
-        }
-    }
 }
 
 /// A time span that may be as long as days.

@@ -27,7 +27,12 @@ pub(crate) fn run(
     let found = match image_argument::recognize(&args.subject)? {
         Some(image) => {
             let store = environment.store_root(args.store.store.as_deref())?;
-            corridor::check_image(&image, &store, &allowed)?
+            corridor::check_image(
+                &image,
+                &store,
+                environment.registries(&args.network),
+                &allowed,
+            )?
         }
         None => {
             let request = environment.check_request(args, Path::new(&args.subject))?;

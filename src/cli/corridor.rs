@@ -12,6 +12,8 @@ use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
 use boxwright::spec::ImageSource;
 use boxwright::transport::TransportError;
+use boxwright::transport::http::HttpError;
+use boxwright::transport::registry::{RegistryError, RegistrySettings};
 use serde_json::{Value, json};
 
 use crate::cli::cache::refused;
@@ -87,18 +89,24 @@ pub(crate) fn check_spec(
 pub(crate) fn check_image(
     image: &ImageSource,
     store: &Path,
+    registries: RegistrySettings,
     allowed: &Allowed,
 ) -> Result<CheckReport, Failure> {
-    Ok(boxwright::build::check_image(image, store, allowed)?)
+    Ok(boxwright::build::check_image(
+        image, store, registries, allowed,
+    )?)
 }
 
 /// Looks into an image.
 pub(crate) fn inspect(
     image: &ImageSource,
     store: &Path,
+    registries: RegistrySettings,
     largest: usize,
 ) -> Result<Inspection, Failure> {
-    Ok(boxwright::build::inspect_image(image, store, largest)?)
+    Ok(boxwright::build::inspect_image(
+        image, store, registries, largest,
+    )?)
 }
 
 /// A spec, context or base that is wrong is the caller's to mend; a disk that fails is not.
@@ -114,6 +122,9 @@ impl From<BuildError> for Failure {
             BuildError::Transport(ref cause) if is_of_the_store(cause) => {
                 Failure::failed(Blame::System, &error)
             }
+            BuildError::Transport(ref cause) if let Some(blame) = of_a_registry(cause) => {
+                Failure::failed(blame, &error)
+            }
             BuildError::Layer { ref source, .. }
                 if matches!(**source, LayerError::Store(_) | LayerError::Write(_)) =>
             {
@@ -126,6 +137,24 @@ impl From<BuildError> for Failure {
 
 fn is_of_the_store(error: &TransportError) -> bool {
     matches!(error, TransportError::Store { .. })
+}
+
+/// Who must act on what a registry answered: one that cannot be reached is the network's concern,
+/// one that has no such image is the caller's.
+fn of_a_registry(error: &TransportError) -> Option<Blame> {
+    if let TransportError::Registry(error) = error
+        && matches!(**error, RegistryError::Refused { status: 500.., .. })
+    {
+        return Some(Blame::System);
+    }
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(HttpError::Unreachable { .. }) = error.downcast_ref() {
+            return Some(Blame::System);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Whether there was no room for something, however deep in the causes.

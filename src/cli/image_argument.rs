@@ -8,7 +8,7 @@ use boxwright::spec::ImageSource;
 
 use crate::cli::exit::{Blame, Failure};
 
-const TRANSPORTS: [&str; 3] = ["oci:", "oci-archive:", "docker-archive:"];
+const TRANSPORTS: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "docker://"];
 
 /// What a path turns out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) fn image(text: &str) -> Result<ImageSource, Failure> {
     recognize(text)?.ok_or_else(|| {
         let headline = format!("{text} is neither a layout nor an archive of an image");
         Failure::new(Blame::Input, headline)
-            .hint("images are written oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE")
+            .hint("images are written oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE or docker://NAME")
     })
 }
 

@@ -17,7 +17,12 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let image = image_argument::image(&args.image)?;
     let store = environment.store_root(args.store.store.as_deref())?;
-    let inspection = corridor::inspect(&image, &store, args.largest)?;
+    let inspection = corridor::inspect(
+        &image,
+        &store,
+        environment.registries(&args.network),
+        args.largest,
+    )?;
     match args.json {
         true => terminal.print(&json_text(&inspection)),
         false => terminal.print(&report::inspection(&inspection, terminal.width())),

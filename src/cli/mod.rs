@@ -17,8 +17,10 @@ mod doctor;
 mod exit;
 mod image_argument;
 mod inspect;
+mod login;
 mod man;
 mod progress;
+mod registries;
 mod report;
 mod schema;
 mod settings;
@@ -61,6 +63,8 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
+        Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),
+        Some(Command::Logout(args)) => login::log_out_at(args, environment, terminal),
         Some(Command::Bench(args)) => bench::run(args, environment, terminal),
         Some(Command::Cache(args)) => cache::run(args, environment, terminal),
         Some(Command::Doctor(args)) => doctor::run(args, environment, terminal),

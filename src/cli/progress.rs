@@ -40,6 +40,7 @@ struct State {
 enum Work {
     Step(String, usize),
     Layer(usize),
+    Base(String),
 }
 
 /// An event with the time since the build began, as `--progress json` prints it.
@@ -116,6 +117,15 @@ impl State {
             Event::LayerStarted { layer, .. } => {
                 self.running.insert(Work::Layer(layer), now);
                 None
+            }
+            Event::BaseFetched { reference, .. } => {
+                let work = Work::Base(reference.to_owned());
+                self.running.entry(work).or_insert(now);
+                None
+            }
+            Event::BaseImported { reference, .. } => {
+                let began = self.running.remove(&Work::Base(reference.to_owned()));
+                began.map(|began| now - began)
             }
             Event::StepFinished { stage, step, .. } => {
                 let began = self.running.remove(&Work::Step(stage.to_owned(), step));

@@ -33,8 +33,14 @@ impl Environment {
         }
     }
 
+    /// One that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn made_up(variable: fn(&str) -> Option<OsString>) -> Environment {
+        Environment { variable }
+    }
+
     /// A variable; one that is set to nothing counts as not set.
-    fn value(&self, name: &str) -> Option<OsString> {
+    pub(crate) fn value(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
@@ -130,6 +136,7 @@ impl Environment {
             format: args.result.format,
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
@@ -224,6 +231,7 @@ impl Environment {
             target: args.target.clone(),
             arg_overrides: self.overrides(&args.args)?,
             store_root: self.store_root(args.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             ..self.bare_request(spec_file)?
         })
     }
@@ -242,6 +250,7 @@ impl Environment {
             format: Default::default(),
             compression: None,
             store_root: PathBuf::new(),
+            registries: self.registries(&Default::default()),
             cache: CacheUse::All,
             jobs: processors(),
             commands: CommandSettings::default(),

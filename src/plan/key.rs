@@ -48,6 +48,18 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// What a reference to a registry was the last time, for builds that may not use the network.
+///
+/// - `reference`: in full, with its tag or digest.
+/// - `platform`: an index leads to other blobs on another one.
+///
+/// Left out on purpose: mirrors and accounts; they decide how an image comes here, not which it is.
+pub fn pulled(reference: &str, platform: &str) -> KeyRecord {
+    KeyRecord::new("pulled")
+        .field("reference", reference)
+        .field("platform", platform)
+}
+
 /// The frames of a blob that we wrote. The blob decides them; how it came to be does not matter.
 pub fn frame_table(blob: &Digest) -> KeyRecord {
     KeyRecord::new("frames").field("blob", blob)

@@ -8,11 +8,9 @@ use std::collections::BTreeSet;
 
 use crate::plan::graph::Graph;
 use crate::plan::making::Plan;
-use crate::plan::origin::origins;
 use crate::plan::stage::{PlannedStage, StageBase};
 use crate::spec::{
-    Action, Allow, Base, BuildSpec, Diagnostic, Diagnostics, Identity, ImageSource, Origin, Owner,
-    Stage,
+    Action, Allow, Base, BuildSpec, Diagnostic, Diagnostics, Identity, Owner, Stage,
 };
 
 /// The findings of `check` that the stage may have.
@@ -40,29 +38,10 @@ pub(crate) fn not_yet(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostic
         Diagnostic::new(&spec.source, span, message)
     };
     for step in &stage.steps {
-        match &step.action {
-            Action::Add(add) => problems.push(
+        if let Action::Add(add) = &step.action {
+            problems.push(
                 error(add.url.span, "fetch URLs")
                     .help("fetch it into the context first, check its sha256, and `copy` it"),
-            ),
-            _ => {}
-        }
-    }
-    let base = match &stage.from.value {
-        Base::Image(image) => Some((stage.from.span, image)),
-        Base::Scratch | Base::Name(_) => None,
-    };
-    let sources = stage.steps.iter().flat_map(origins);
-    let sources = sources.filter_map(|origin| match &origin.value {
-        Origin::Image(image) => Some((origin.span, image)),
-        Origin::Name(_) => None,
-    });
-    for (span, image) in base.into_iter().chain(sources) {
-        if let ImageSource::Registry(reference) = image {
-            problems.push(
-                error(span, "pull from registries")
-                    .help(format!("fetch it once with a tool that can: skopeo copy docker://{reference} oci:base:latest"))
-                    .help("then name the folder here: oci:base:latest (an oci-archive: or docker-archive: file will do, too)"),
             );
         }
     }

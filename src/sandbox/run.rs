@@ -13,7 +13,7 @@ use crate::sandbox::channel::{receive, send};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::id_map;
 use crate::sandbox::inner;
-use crate::sandbox::job::{Job, Limits};
+use crate::sandbox::job::{Job, Limits, Mount, MountKind, Secret};
 use crate::sandbox::order::{Collected, End, Failed, Order, Outer, Report, Task};
 use crate::sandbox::outer;
 use crate::sandbox::output::{Listener, OutputSink, Stream};
@@ -65,7 +65,7 @@ pub fn run(
     output: OutputSink<'_>,
 ) -> Result<Outcome, SandboxError> {
     let task = Task::Run {
-        job: Box::new(job.clone()),
+        job: Box::new(fitted(job, footing.tier)),
         store: located(store)?,
     };
     let ended = order(footing, task, settings, job.limits.output, output)?;
@@ -97,6 +97,26 @@ pub fn run(
         }
         Ok(end) => failure(end, limits, tail, &settings.scratch),
     })
+}
+
+/// The job with what the tier needs besides. In tier B there is one user, so apt must not want to
+/// become another; that is said in a file which is not part of the tree.
+fn fitted(job: &Job, tier: Tier) -> Job {
+    const APT: (&str, &str) = ("/run/boxwright/apt.conf", "APT::Sandbox::User \"root\";\n");
+    let mut job = job.clone();
+    if tier == Tier::SingleMap {
+        let (path, text) = APT;
+        job.mounts.push(Mount {
+            target: path.to_owned(),
+            kind: MountKind::Secret {
+                content: Secret::new(text),
+                mode: 0o444,
+            },
+        });
+        let variable = ("APT_CONFIG".to_owned(), Secret::new(path));
+        job.private_env.push(variable);
+    }
+    job
 }
 
 fn failure(end: End, limits: &Limits, tail: Vec<String>, scratch: &Path) -> SandboxError {

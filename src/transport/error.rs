@@ -4,16 +4,18 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::oci::{DiffId, Digest, Platform};
+use crate::transport::registry::RegistryError;
 
 /// Why an image could not be read or written. The texts fit after "failed to".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The source is a registry.
-    #[error(
-        "read {0} from a registry: this version reads no registries yet; save the image with `skopeo copy docker://{0} oci:DIR` and write `from: oci:DIR`"
-    )]
+    /// The source is a registry where only files are read.
+    #[error("read {0} from a file: it is in a registry")]
     RegistrySource(String),
+    /// A registry gave or took nothing.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
     /// A file or directory could not be read or written.
     #[error("{action} {}", path.display())]
     Io {
@@ -140,6 +142,12 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+}
+
+impl From<RegistryError> for TransportError {
+    fn from(error: RegistryError) -> TransportError {
+        TransportError::Registry(Box::new(error))
+    }
 }
 
 /// Why a text is no output.

@@ -36,7 +36,8 @@ pub struct BaseImage {
 ///
 /// # Errors
 /// No such image, none for the platform, wrong or missing bytes, layers that nobody may pass on,
-/// a registry, or a sink that fails.
+/// a registry, which is [`crate::transport::registry::RegistryClient::pull`]'s to read, or a sink
+/// that fails.
 pub fn import_base(
     source: &ImageSource,
     base_dir: &Path,
@@ -75,32 +76,33 @@ fn import_layout(
     platform: &Platform,
     sink: &dyn BlobSink,
 ) -> Result<BaseImage, TransportError> {
-    let FoundImage {
-        digest,
-        image_id,
-        names,
-        config,
-        layers,
-    } = layout::find(files, reference, platform)?;
-    for layer in &layers {
+    let found = layout::find(files, reference, platform)?;
+    for layer in &found.layers {
         import_layer(files, layer, sink)?;
     }
-    let diff_ids = config.rootfs.diff_ids.iter();
-    let layers = layers
-        .into_iter()
-        .zip(diff_ids)
-        .map(|(descriptor, diff_id)| ImageLayer {
-            descriptor,
-            diff_id: *diff_id,
-        })
-        .collect();
-    Ok(BaseImage {
-        digest,
-        image_id,
-        names,
-        config,
-        layers,
-    })
+    Ok(found.into())
+}
+
+impl From<FoundImage> for BaseImage {
+    fn from(found: FoundImage) -> BaseImage {
+        let diff_ids = found.config.rootfs.diff_ids.iter();
+        let layers = found
+            .layers
+            .into_iter()
+            .zip(diff_ids)
+            .map(|(descriptor, diff_id)| ImageLayer {
+                descriptor,
+                diff_id: *diff_id,
+            })
+            .collect();
+        BaseImage {
+            digest: found.digest,
+            image_id: found.image_id,
+            names: found.names,
+            config: found.config,
+            layers,
+        }
+    }
 }
 
 fn import_layer(

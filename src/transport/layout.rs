@@ -30,6 +30,11 @@ pub(crate) trait LayoutFiles: BlobSource {
 
     /// A small file by its name; `None` if it is not there.
     fn small(&self, name: &str) -> Result<Option<Vec<u8>>, TransportError>;
+
+    /// The document that a descriptor points at, unchecked; `None` if it is not there.
+    fn open_document(&self, descriptor: &Descriptor) -> io::Result<Option<BlobReader>> {
+        self.open(&descriptor.digest)
+    }
 }
 
 /// A layout in a directory.
@@ -121,15 +126,27 @@ pub(crate) fn find(
     platform: &Platform,
 ) -> Result<FoundImage, TransportError> {
     let top = index(files)?;
-    let mut entry = select::by_name(&top, reference, files.path())?.clone();
+    let entry = select::by_name(&top, reference, files.path())?.clone();
     let mut names: Vec<String> = select::names(&entry).map(str::to_owned).collect();
     names.dedup();
+    let (found, _) = descend(files, entry, platform)?;
+    Ok(FoundImage { names, ..found })
+}
+
+/// The image for a platform that a descriptor leads to, through any indexes, and the documents on
+/// the way: indexes, manifest, config.
+pub(crate) fn descend(
+    files: &dyn LayoutFiles,
+    mut entry: Descriptor,
+    platform: &Platform,
+) -> Result<(FoundImage, Vec<Digest>), TransportError> {
+    let mut documents = Vec::new();
     for _ in 0..MOST_DEPTH {
+        documents.push(entry.digest);
         if entry.media_type.is_manifest() {
-            return Ok(FoundImage {
-                names,
-                ..read_image(files, &entry, platform)?
-            });
+            let found = read_image(files, &entry, platform)?;
+            documents.push(found.image_id);
+            return Ok((found, documents));
         }
         let nested: Index = document(files, &entry)?;
         check_version(files, &entry.digest.to_string(), nested.schema_version)?;
@@ -235,7 +252,7 @@ fn document<T: DeserializeOwned>(
         );
         return Err(contradiction(files, problem));
     }
-    let blob = files.open(&digest).map_err(wrong)?;
+    let blob = files.open_document(descriptor).map_err(wrong)?;
     let blob = blob.ok_or_else(|| missing(files, &format!("blob {digest}")))?;
     let bytes =
         disk::read_at_most(VerifyingReader::new(blob, descriptor), MOST_DOCUMENT).map_err(wrong)?;

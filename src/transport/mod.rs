@@ -6,7 +6,8 @@
 //!
 //! What is read is believed only after its size and digest were checked. Names inside an archive
 //! never become paths of this machine. Nothing is ever written under its final name before it is
-//! whole, and nothing of another image in a layout is touched. Registries come later.
+//! whole, and nothing of another image in a layout is touched. Registries are a room in this room,
+//! [`registry`], and [`http`] is the one door to the network.
 //!
 //! OCI image spec, `image-layout.md`; Docker image spec v1.2, "Combined Image JSON + Filesystem
 //! Changeset Format"; what loaders demand beyond them stands in `archive_writer`.
@@ -19,11 +20,13 @@ mod docker_archive;
 mod error;
 #[cfg(test)]
 mod fixture;
+pub mod http;
 mod import;
 mod layout;
 mod layout_writer;
 mod naming;
 mod output;
+pub mod registry;
 mod select;
 mod stamp;
 mod tar_writer;

@@ -56,6 +56,11 @@ impl Changeset {
         self.changes.get(path)
     }
 
+    /// Whether the changeset says anything of the path with these bytes.
+    pub fn names(&self, path: &[u8]) -> bool {
+        LayerPath::parse(path).is_ok_and(|path| self.changes.contains_key(&path))
+    }
+
     /// The entry that the changeset puts at `path`.
     pub fn entry(&self, path: &LayerPath) -> Option<&Entry> {
         self.change(path)?.entry()

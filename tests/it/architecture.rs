@@ -267,7 +267,7 @@ fn import_law(source: &Source) -> Vec<Broken> {
         }
     }
     if !matches!(room, "main" | "cli") {
-        for word in ["boxwright::", "extern crate", "#[path", "mod cli"] {
+        for word in ["boxwright::", "extern crate", "#[path", "mod cli;"] {
             let found = source.code.match_indices(word);
             let rule = |at| source.broken(at, format!("the library must not say `{word}`"));
             broken.extend(found.map(|(at, _)| rule(at)));

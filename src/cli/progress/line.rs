@@ -41,7 +41,7 @@ impl Line {
                 bytes,
             } => {
                 let layers = counted(layers as u64, "layer");
-                let text = format!("{reference} ({layers}, {})", Size(bytes));
+                let text = format!("{reference} ({layers}, {}{time})", Size(bytes));
                 line("Imported", GREEN, text)
             }
             Event::StepFinished { origin, .. } => {
@@ -64,7 +64,7 @@ impl Line {
             }
             Event::StepOutput {
                 stage, step, text, ..
-            } => line("│", DIM, format!("[{stage} {step}] {text}")),
+            } => line("│", DIM, format!("[{stage} {step}] {}", text.trim_end())),
             Event::Note { text } => line("Note", BOLD, text.to_owned()),
             Event::Warning { text } => line("Warning", YELLOW, text.to_owned()),
             _ => None,

@@ -74,6 +74,23 @@ impl Live {
                 }
             }
             Event::LayerFinished { layer, .. } => self.end(&Work::Layer(layer)),
+            Event::BaseFetched {
+                reference,
+                done,
+                total,
+            } => {
+                let work = Work::Base(reference.to_owned());
+                match self.running.get(&work) {
+                    Some(bar) => bar.set_position(done),
+                    None => {
+                        let bar = ProgressBar::new(total);
+                        self.begin(work, bar, BYTES, &format!("pull {reference}"));
+                    }
+                }
+            }
+            Event::BaseImported { reference, .. } => {
+                self.end(&Work::Base(reference.to_owned()));
+            }
             _ => {}
         }
         if let Some(line) = line {
@@ -152,6 +169,16 @@ mod tests {
                 bytes: 10,
             },
             Event::LayerProgress { layer: 0, done: 5 },
+            Event::BaseFetched {
+                reference: "x",
+                done: 1,
+                total: 2,
+            },
+            Event::BaseImported {
+                reference: "x",
+                layers: 1,
+                bytes: 2,
+            },
         ] {
             live.update(&event, None);
         }

@@ -322,7 +322,6 @@ fn what_cannot_be_done_yet_is_said_for_needed_stages_only() {
     for expected in [
         "this version cannot run commands yet (stage \"build\")",
         "this version cannot fetch URLs yet (stage \"build\")",
-        "this version cannot pull from registries yet (stage \"build\")",
     ] {
         assert!(found.contains(expected), "{expected}: {found}");
     }
@@ -381,20 +380,6 @@ fn a_final_stage_is_for_running_only() {
 fn tags_need_an_image() {
     let found = problems("format: 1\ntags: ['1']\nstages: {s: {from: scratch, allow: [root]}}\n");
     assert!(found.contains("no image that they belong to"), "{found}");
-}
-
-#[test]
-fn a_registry_is_no_source_of_anything_yet() {
-    for step in [
-        "{copy: /x, from: 'docker.io/a/b:1'}",
-        "{write: /x, template: t, from: 'docker.io/a/b:1'}",
-    ] {
-        let text = format!(
-            "format: 1\nstages: {{s: {{from: scratch, allow: [root], steps: [{step}]}}}}\n"
-        );
-        let found = problems(&text);
-        assert!(found.contains("cannot pull from registries yet"), "{found}");
-    }
 }
 
 #[test]

@@ -122,15 +122,6 @@ fn platforms_are_chosen_from_a_nested_index() {
 }
 
 #[test]
-fn registries_are_told_to_come_later() {
-    let error = refusal("docker.io/library/alpine:3.20", Path::new("."));
-    assert!(
-        error.contains("skopeo copy docker://docker.io/library/alpine:3.20 oci:DIR"),
-        "{error}"
-    );
-}
-
-#[test]
 fn the_wrong_kind_of_place_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let (images, blobs) = image("content", DocumentFormat::Oci);

@@ -5,6 +5,7 @@
 //! `tar` crate, `serde_json`, plain bytes), so that a mistake of ours cannot agree with itself.
 
 pub(crate) mod busybox;
+pub(crate) mod fault_server;
 pub(crate) mod file_set;
 pub(crate) mod hostile;
 pub(crate) mod image_fixture;
@@ -14,7 +15,9 @@ pub(crate) mod nasty;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod raw_tar;
+pub(crate) mod registry;
 pub(crate) mod rich;
 pub(crate) mod sandbox;
 pub(crate) mod source;
+pub(crate) mod token_server;
 pub(crate) mod tree_text;

@@ -1,0 +1,41 @@
+//! Registries: bases come from here, images go there.
+//!
+//! Comes in: [`RegistrySettings`] in which every default is decided, and references. Goes out: a
+//! base image whose layers are in the store ([`RegistryClient::pull`]), or the answer to an
+//! authorised request ([`RegistryClient::call`]), on which pushing is built.
+//!
+//! ```text
+//! reference -> table -> endpoints (mirrors, then the registry itself)
+//!           -> credentials -> challenge -> token -> manifest -> layers -> store
+//! ```
+//!
+//! Nothing that a registry says is believed before its digest and size were checked. No secret
+//! stands in an error or is sent to another origin than it was made for; the server that gives
+//! tokens is trusted exactly as the registry is. Nothing hangs and nothing is read without a limit.
+//!
+//! OCI distribution spec 1.1; Docker's registry token authentication; `containers-registries.conf(5)`,
+//! `containers-certs.d(5)`, `containers-auth.json(5)`; Docker's credential helper protocol.
+
+mod auth_file;
+mod certs;
+mod challenge;
+mod client;
+mod credentials;
+mod endpoint;
+mod error;
+mod helper_program;
+mod known;
+mod login;
+mod pull;
+mod remote;
+mod settings;
+mod table;
+mod token;
+
+pub use client::{Access, Call, Place, RegistryClient};
+pub use endpoint::{Endpoint, Purpose};
+pub use error::RegistryError;
+pub use login::{Stored, log_in, log_out};
+pub use pull::{Fetched, Watch};
+pub use settings::{Mirror, RegistrySettings};
+pub use table::{Location, RegistryTable, Safety};
