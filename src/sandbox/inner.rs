@@ -74,10 +74,6 @@ fn prepare_and_start(order: &Inner, outer: &UnixStream) -> Result<(), Failed> {
     become_user(order.footing.tier, job)?;
     end_with_the_outer()?;
     let mut command = command(job, input);
-    if order.footing.tier == Tier::SingleMap && Path::new(mounts::APT_CONFIG).exists() {
-        let is_set = job.env.iter().any(|(name, _)| name == "APT_CONFIG");
-        command.envs((!is_set).then_some(("APT_CONFIG", mounts::APT_CONFIG)));
-    }
     let error = command.exec();
     let program = &job.argv[0];
     Err(Failed::Start(Setup::of(format!("run {program:?}"))(error)))

@@ -47,12 +47,6 @@ const HIDDEN: [&str; 5] = [
     "/proc/sched_debug",
 ];
 
-/// Where apt's settings for tier B lie. `APT_CONFIG` leads there.
-pub(crate) const APT_CONFIG: &str = "/run/boxwright/apt.conf";
-/// apt fetches as a user of its own, and looks whether it has become that user: with one id it
-/// never does.
-const APT_AS_ROOT: &str = "APT::Sandbox::User \"root\";\n";
-
 const QUIET: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -101,9 +95,6 @@ pub(crate) fn job(
     job: &Job,
 ) -> Result<(), Setup> {
     host_files(root, scratch, job)?;
-    if footing.tier == Tier::SingleMap && root.resolve("/etc/apt", OFlags::PATH).is_ok() {
-        made_file(root, scratch, APT_CONFIG, APT_AS_ROOT)?;
-    }
     for (number, mount) in job.mounts.iter().enumerate() {
         one(root, footing, scratch, mount, number, &job.user)?;
     }
