@@ -27,6 +27,7 @@
 mod changes;
 mod channel;
 mod copy_tree;
+mod doctor;
 mod error;
 mod id_map;
 mod inner;
@@ -51,6 +52,7 @@ mod syscalls;
 mod tier;
 mod trees;
 
+pub use doctor::{Lack, Remedy};
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
