@@ -29,7 +29,7 @@ use crate::tree::{Changeset, Content, Tree};
 
 /// The version of everything that a command sees and that no key names: default variables, the
 /// devices, the files that are mounted over the tree's.
-const RUNNER: u32 = 1;
+pub(crate) const RUNNER: u32 = 1;
 
 /// What a command starts from.
 pub(crate) struct Place<'a> {
