@@ -1,13 +1,19 @@
 //! What evaluating a plan came to, remembered: a build whose inputs have not changed evaluates
 //! nothing, so it costs a walk of its contexts and little else.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::build::commands::RUNNER;
 use crate::build::contexts::Context;
 use crate::build::error::BuildError;
+use crate::build::request::CommandSettings;
 use crate::oci::{Digest, ImageConfig};
 use crate::plan::Plan;
+use crate::plan::PlannedStage;
 use crate::plan::key::Evaluation;
+use crate::spec::{Action, Mount};
 use crate::store::{KeyRecord, Store};
 
 /// The version of everything that decides what steps make of their inputs.
@@ -33,13 +39,14 @@ pub(crate) struct OutcomeLayer {
     pub(crate) changeset: Digest,
 }
 
-/// The key of a plan's evaluation. `images` are the digests of the plan's images, and `contexts`
-/// those contexts that its steps copy from, each by its name.
+/// The key of a plan's evaluation. `images` are the digests of the plan's images, `contexts` those
+/// contexts that its steps copy from, each by its name, and `commands` says what commands are given.
 pub(crate) fn key(
     plan: &Plan,
     epoch: u64,
     contexts: &[(&str, &Context)],
     images: &[Digest],
+    commands: &CommandSettings,
 ) -> KeyRecord {
     let args: Vec<String> = plan
         .args
@@ -60,8 +67,33 @@ pub(crate) fn key(
         epoch,
         contexts: &texts(&contexts),
         images: &texts(&images),
+        given: &texts(&given(plan, commands)),
+        runner: RUNNER,
     }
     .key()
+}
+
+/// What commands ask the caller for, and whether it is there: the contents stay out of every key.
+fn given(plan: &Plan, commands: &CommandSettings) -> Vec<String> {
+    let steps = plan.stages.iter().flat_map(PlannedStage::steps);
+    let mounts = steps.flat_map(|step| match &step.step.action {
+        Action::Run(run) => run.mounts.as_slice(),
+        _ => &[],
+    });
+    let asked: BTreeSet<String> = mounts
+        .filter_map(|mount| match &mount.value {
+            Mount::Secret { id, .. } => {
+                let is_given = commands.secrets.contains_key(id.as_str());
+                Some(format!("secret {} {is_given}", id.as_str()))
+            }
+            Mount::Ssh { id } => {
+                let is_given = commands.agents.contains_key(id.as_str());
+                Some(format!("ssh {} {is_given}", id.as_str()))
+            }
+            Mount::Cache { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
+        })
+        .collect();
+    asked.into_iter().collect()
 }
 
 fn texts(list: &[String]) -> Vec<&str> {

@@ -83,6 +83,7 @@ fn key(
         workshop.request.epoch,
         &contexts,
         &images,
+        &workshop.request.commands,
     ))
 }
 

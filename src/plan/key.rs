@@ -154,8 +154,11 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 /// - `contexts`: the fingerprint of each directory that steps copy from, which covers names, modes,
 ///   sizes, identities and times of all files that the ignore rules leave in.
 /// - `images`: manifest and config of each image that stages use.
+/// - `given`: for each secret and agent that commands ask for, whether it was given at all: a
+///   command may do another thing without it.
+/// - `runner`: as in [`Run`]; a remembered evaluation stands for its commands, too.
 ///
-/// Left out on purpose: where the spec and its contexts lie, how layers are compressed, the names
+/// Left out on purpose: the bytes of secrets, where the spec and its contexts lie, how layers are compressed, the names
 /// of the image and its outputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Evaluation<'a> {
@@ -175,6 +178,10 @@ pub struct Evaluation<'a> {
     pub contexts: &'a [&'a str],
     /// Digests of every image, in order.
     pub images: &'a [&'a str],
+    /// What commands ask for beside their files, and whether it is there, in order.
+    pub given: &'a [&'a str],
+    /// The version of the environment of commands.
+    pub runner: u32,
 }
 
 impl Evaluation<'_> {
@@ -189,6 +196,8 @@ impl Evaluation<'_> {
             .field("epoch", self.epoch)
             .field("contexts", self.contexts)
             .field("images", self.images)
+            .field("given", self.given)
+            .field("runner", self.runner)
     }
 }
 

@@ -60,4 +60,4 @@ pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, pro
 pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use tier::{Letter, Tier};
-pub use trees::materialize;
+pub use trees::{Sweep, materialize, sweep};

@@ -34,7 +34,6 @@
 
 mod blobs;
 mod content;
-mod early_sync;
 mod error;
 mod gc;
 mod index;
@@ -46,7 +45,6 @@ mod unsynced;
 
 pub use blobs::{BlobWriter, Store};
 pub use content::{ContentError, ContentFile};
-pub use early_sync::EarlySync;
 pub use error::StoreError;
 pub use gc::{ExclusiveStore, GcPolicy, GcReport, Item, ItemKind, Usage};
 pub use index::{FileIndex, IndexBuilder, Known, Settled};

@@ -19,14 +19,12 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
 use crate::image::{Image, ImageSet};
 use crate::oci::{
     BlobSource, Codec, Descriptor, Digest, DocumentFormat, Hasher, Index, OciLayout, Reference,
     VerifyingReader, json,
 };
-use crate::store::{EarlySync, Store};
+use crate::store::Store;
 use crate::transport::disk::{self, at};
 use crate::transport::docker_archive::DockerImage;
 use crate::transport::error::TransportError;
@@ -148,16 +146,11 @@ impl ArchivePlan {
             return Ok(receipt(Written::Unchanged));
         }
         let file = disk::temporary_for(&target, &directory)?;
-        let out = Out {
-            file,
-            early: EarlySync::default(),
-        };
-        let written = self.emit(BufWriter::with_capacity(1 << 17, out), blobs, path)?;
-        let out = written
+        let written = self.emit(BufWriter::with_capacity(1 << 17, file), blobs, path)?;
+        let file = written
             .into_inner()
             .map_err(|error| at("write", path)(error.into_error()))?;
-        disk::persist(out.file, &target)?;
-        disk::sync_directory(&directory)?;
+        disk::persist(file, &target)?;
         Ok(receipt(Written::New))
     }
 
@@ -299,24 +292,6 @@ impl<R: Read> Read for BlameReader<R> {
             }
             kind.into()
         })
-    }
-}
-
-/// The archive on its way to the disk.
-struct Out {
-    file: NamedTempFile,
-    early: EarlySync,
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.early.wrote(self.file.as_file(), count as u64);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 

@@ -83,19 +83,14 @@ fn named_temporary(prefix: &str, directory: &Path) -> Result<NamedTempFile, Tran
         .map_err(at("create a file in", directory))
 }
 
-/// Gives a whole file its final name, safe from a crash of the machine.
+/// Gives a whole file its final name. Whoever looks finds the old file or the new one, whatever
+/// becomes of this process. Nobody waits for the disk, which can take longer than the build: a
+/// machine that loses its power in the seconds after may lose an output, as it may any file that a
+/// compiler has just written, and the next build makes it again.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), TransportError> {
-    file.as_file().sync_all().map_err(at("write", path))?;
     file.persist(path)
-        .map_err(|error| at("write", path)(error.error))?;
-    Ok(())
-}
-
-/// Writes the names in a directory to the disk.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), TransportError> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(at("write", directory))
+        .map(drop)
+        .map_err(|error| at("write", path)(error.error))
 }
 
 /// A new file that will replace `target` in `directory`. What killed processes left of earlier

@@ -18,7 +18,6 @@ use crate::oci::{
     BlobSource, Descriptor, Digest, DocumentFormat, Index, OciLayout, Reference, VerifyingReader,
     json,
 };
-use crate::store::EarlySync;
 use crate::transport::disk::{self, at};
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutDir};
@@ -57,7 +56,6 @@ pub(crate) fn write(
     }
     let index = index.unwrap_or_else(empty_index);
     put_file(dir, "index.json", &json::to_vec(&index))?;
-    disk::sync_directory(dir)?;
     Ok(receipt(Written::New))
 }
 
@@ -151,9 +149,6 @@ fn put_blobs(dir: &Path, images: &ImageSet, blobs: &dyn BlobSource) -> Result<u6
             bytes += content.len() as u64;
         }
     }
-    if bytes > 0 {
-        disk::sync_directory(&folder)?;
-    }
     Ok(bytes)
 }
 
@@ -183,9 +178,8 @@ fn put_layer(
     let mut out = disk::temporary_in(folder)?;
     if let Some(file) = blobs.file(&digest).map_err(in_store)? {
         // One byte more than there should be, so that a blob that is too long is noticed.
-        let source = (&file).take(layer.size + 1);
-        let copied = EarlySync::default().copy(source, out.as_file());
-        let copied = copied.map_err(at("write", &path))?;
+        let mut source = (&file).take(layer.size + 1);
+        let copied = io::copy(&mut source, out.as_file_mut()).map_err(at("write", &path))?;
         if copied != layer.size {
             return Err(in_store(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::support::busybox;
+use crate::support::peers::{peer, require_root};
 use crate::support::sandbox::Sandbox;
 
 const SPEC: &str = "format: 1\nimage: test/unchanged\ncontext: ctx\nargs: {WORD: one}\nstages:\n  app:\n    \
@@ -202,4 +204,33 @@ fn an_archive_that_was_tampered_with_is_written_again() {
     let (_, events) = build(&sandbox, "one", "store", &[]);
     assert_eq!(output_state(&events), "\"written\"");
     assert_eq!(fs::read(&archive).expect("an archive"), whole);
+}
+
+#[test]
+fn a_secret_that_was_not_given_before_is_no_answer() {
+    let sandbox = Sandbox::new();
+    peer!(require_root("a command"));
+    let shell = peer!(busybox::program());
+    let script = "if [ -e /run/secrets/token ]; then echo with; else echo without; fi > /told";
+    let spec = format!(
+        "format: 1\nimage: test/secret\ncontext: ctx\nstages:\n  app:\n    from: scratch\n    \
+         allow: [root, build-stage]\n    steps:\n      - {{copy: sh, to: /bin/sh, mode: \"0755\"}}\n      \
+         - run: {script:?}\n        mounts: [{{secret: token, required: false}}]\n"
+    );
+    sandbox
+        .file("one/ctx/sh", shell)
+        .file("one/boxwright.yaml", spec)
+        .file("token", "s3cret");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let given = ["--secret", "id=token,src=token"];
+    let (without, _) = build(&sandbox, "one", "store", &[]);
+    let (again, events) = build(&sandbox, "one", "store", &[]);
+    assert_eq!((&again, count(&events, "stage_started")), (&without, 0));
+    let (with, _) = build(&sandbox, "one", "store", &given);
+    let (fresh, _) = build(&sandbox, "one", "store-fresh", &given);
+    assert_eq!(with, fresh);
+    assert_ne!(with, without);
+    // Both answers are kept now, each for its own question.
+    let (last, events) = build(&sandbox, "one", "store", &[]);
+    assert_eq!((&last, count(&events, "stage_started")), (&without, 0));
 }

@@ -37,7 +37,7 @@ pub(crate) fn base() -> Result<&'static Image, Skip> {
 /// Writes the base's files to a folder, for whoever wants a tree on disk and not an image: busybox,
 /// its applets and accounts, all of the caller's.
 pub(crate) fn write_tree(folder: &Path) -> Result<(), Skip> {
-    let busybox = static_busybox().ok_or_else(|| Skip::missing("a static busybox"))?;
+    let busybox = program()?;
     for name in [
         "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var",
     ] {
@@ -55,6 +55,11 @@ pub(crate) fn write_tree(folder: &Path) -> Result<(), Skip> {
     fs::write(folder.join("etc/passwd"), PASSWD).expect("write the users");
     fs::write(folder.join("etc/group"), GROUP).expect("write the groups");
     Ok(())
+}
+
+/// The bytes of a busybox that runs alone, or why there is none here.
+pub(crate) fn program() -> Result<Vec<u8>, Skip> {
+    static_busybox().ok_or_else(|| Skip::missing("a static busybox"))
 }
 
 /// The bytes of the first busybox on the path that asks for no dynamic linker.
