@@ -10,6 +10,7 @@ use crate::plan::PlannedStage;
 use crate::sandbox::SandboxError;
 use crate::spec::{Diagnostics, ImageSource};
 use crate::store::{ContentError, StoreError};
+use crate::transport::http::HttpError;
 use crate::transport::{OutputError, TransportError};
 use crate::tree::{ListingError, TreeError};
 
@@ -75,6 +76,15 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: Box<SandboxError>,
+    },
+    /// A file of the web could not be fetched.
+    #[error("fetch {url}")]
+    Download {
+        /// Where it was looked for.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<HttpError>,
     },
     /// No sandbox could be made for commands.
     #[error(transparent)]

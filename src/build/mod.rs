@@ -8,6 +8,7 @@
 mod bases;
 mod commands;
 mod contexts;
+mod downloads;
 mod error;
 pub mod event;
 mod graph;

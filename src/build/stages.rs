@@ -30,7 +30,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
-    registries: &'a RegistryClient,
+    pub(crate) registries: &'a RegistryClient,
     pub(crate) contexts: &'a Contexts<'a>,
     images: Mutex<BTreeMap<usize, Arc<Base>>>,
     pub(crate) footing: OnceLock<Footing>,
@@ -358,8 +358,13 @@ impl<'a> Workshop<'a> {
         setting: &Setting<'_>,
         tree: &Tree,
     ) -> Result<Changeset, BuildError> {
-        let source = step.source.map(|source| self.source(source, setting.done));
-        let source = source.transpose()?;
+        let source = match action {
+            Action::Add(add) => Some((SourceTree::Stage(self.download(add)?), SourceKind::Context)),
+            _ => {
+                let source = step.source.map(|source| self.source(source, setting.done));
+                source.transpose()?
+            }
+        };
         let (bases, store) = (self.bases(), self.store);
         let scene = Scene {
             tree,

@@ -38,10 +38,12 @@ pub(crate) fn not_yet(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostic
         Diagnostic::new(&spec.source, span, message)
     };
     for step in &stage.steps {
-        if let Action::Add(add) = &step.action {
+        if let Action::Add(add) = &step.action
+            && add.unpack
+        {
             problems.push(
-                error(add.url.span, "fetch URLs")
-                    .help("fetch it into the context first, check its sha256, and `copy` it"),
+                error(add.url.span, "unpack archives")
+                    .help("`add` the archive in a stage of its own, and `run: tar -xf` it there"),
             );
         }
     }

@@ -15,6 +15,7 @@
 //! `design.md`, section 3.
 
 mod account_files;
+mod add;
 mod copy;
 mod edit;
 mod error;
@@ -27,6 +28,7 @@ mod wildcard;
 mod write;
 
 pub use account_files::add_accounts;
+pub use add::download_path;
 pub use error::StepError;
 pub use mkdir::make_workdir;
 pub use owner::numbers as owner_numbers;

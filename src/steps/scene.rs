@@ -2,7 +2,7 @@
 
 use crate::spec::{AbsolutePath, Action, Args, Span};
 use crate::steps::error::StepError;
-use crate::steps::{copy, link, mkdir, remove, write};
+use crate::steps::{add, copy, link, mkdir, remove, write};
 use crate::tree::{Accounts, Changeset, Content, LayerPath, Tree, TreeError};
 
 /// What a step takes files from: it decides whose they are.
@@ -62,8 +62,8 @@ impl<'a> Scene<'a> {
 /// What the step changes.
 ///
 /// # Errors
-/// What is wrong with the step now that its trees are known. Steps that need a machine (`run`,
-/// `add`) are not done here.
+/// What is wrong with the step now that its trees are known. A `run` needs a machine and is
+/// not done here; the file of an `add` must be in the scene's source.
 pub fn apply(action: &Action, scene: &Scene<'_>) -> Result<Changeset, StepError> {
     match action {
         Action::Copy(step) => copy::copy(step, scene),
@@ -71,10 +71,7 @@ pub fn apply(action: &Action, scene: &Scene<'_>) -> Result<Changeset, StepError>
         Action::Mkdir(step) => mkdir::mkdir(step, scene),
         Action::Link(step) => link::link(step, scene),
         Action::Remove(step) => remove::remove(step, scene),
-        Action::Add(step) => Err(StepError::new(
-            step.url.span,
-            "this version cannot fetch URLs yet",
-        )),
+        Action::Add(step) => add::add(step, scene),
         Action::Run(step) => Err(StepError::new(
             step.command.span,
             "a command is not a matter of trees alone",
