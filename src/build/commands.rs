@@ -5,7 +5,7 @@
 //! it: a step that comes to the same tree as before makes nothing behind it run again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -21,15 +21,11 @@ use crate::layer::unread;
 use crate::oci::Digest;
 use crate::plan::PlannedStep;
 use crate::plan::key;
-use crate::sandbox::{
-    self, Footing, Job, Mount, MountKind, RunUser, SandboxSettings, Secret, Writes,
-};
-use crate::spec::{
-    self, AbsolutePath, Command, Diagnostic, Diagnostics, Network, SecretTarget, Sharing, Span,
-};
+use crate::sandbox::{self, Footing, Job, Mount, MountKind, RunUser, SandboxSettings, Secret};
+use crate::spec::{self, Command, Diagnostic, Diagnostics, Network};
 use crate::steps::owner_numbers;
 use crate::store::{ContentError, KeyRecord};
-use crate::tree::{Changeset, Content, Follow, LayerPath, Tree};
+use crate::tree::{Changeset, Content, Tree};
 
 /// The version of everything that a command sees and that no key names: default variables, the
 /// devices, the files that are mounted over the tree's.
@@ -45,13 +41,13 @@ pub(crate) struct Place<'a> {
 }
 
 /// A command with everything decided.
-struct Prepared {
-    job: Job,
+pub(crate) struct Prepared {
+    pub(crate) job: Job,
     key: KeyRecord,
     /// Held while the command runs: caches that it has to itself.
-    locks: Vec<PathBuf>,
+    pub(crate) locks: Vec<PathBuf>,
     /// Trees that are mounted, by the place of their mount.
-    binds: Vec<(usize, Tree, Digest)>,
+    pub(crate) binds: Vec<(usize, Tree, Digest)>,
 }
 
 impl Workshop<'_> {
@@ -73,7 +69,7 @@ impl Workshop<'_> {
     }
 
     /// The digest of a tree, for which all of its files must have been read once.
-    fn identify(&self, tree: &Tree) -> Result<Digest, BuildError> {
+    pub(crate) fn identify(&self, tree: &Tree) -> Result<Digest, BuildError> {
         let changes = tree.as_changes();
         read_digests(self.store, &unread(&changes), self.request.jobs)
             .map_err(BuildError::Content)?;
@@ -122,7 +118,7 @@ impl Workshop<'_> {
         let mut lines = Vec::new();
         let mut binds = place.binds.iter();
         for mount in &run.mounts {
-            lines.extend(self.mount(&mut prepared, mount, &mut binds)?);
+            lines.push(self.mount(&mut prepared, mount, &mut binds)?);
         }
         self.certificates(&mut prepared.job);
         prepared.key = self.key(&prepared.job, tree, &lines);
@@ -155,15 +151,15 @@ impl Workshop<'_> {
         .key()
     }
 
-    /// Who runs it: the step's own user, else the stage's, else the base's, else root.
+    /// Who runs it: the step's own user, else that of what the stage starts from, else root. The
+    /// stage's own `config` is about containers of its image.
     fn user(&self, run: &spec::Run, place: &Place<'_>) -> Result<(RunUser, String), BuildError> {
-        let of_stage = place.setting.stage.stage.config.user.as_ref();
         let of_base = place
             .setting
             .config
             .map(|config| config.config.user.as_str());
         let parsed;
-        let owner = match (run.user.as_ref().or(of_stage), of_base) {
+        let owner = match (run.user.as_ref(), of_base) {
             (Some(owner), _) => owner,
             (None, None | Some("")) => return Ok((RunUser::default(), "/root".to_owned())),
             (None, Some(text)) => {
@@ -208,208 +204,6 @@ impl Workshop<'_> {
         let own = self.request.commands.private_env.iter();
         own.map(|(name, value)| (name.clone(), Secret::new(value.as_bytes())))
             .collect()
-    }
-
-    /// Offers the certificates of the machine, where the tree itself might know fewer.
-    fn certificates(&self, job: &mut Job) {
-        let Some(bundle) = &self.request.commands.certificates else {
-            return;
-        };
-        if job.network == sandbox::Network::None {
-            return;
-        }
-        job.mounts.push(Mount {
-            target: CERTIFICATES.to_owned(),
-            kind: MountKind::Path {
-                source: bundle.clone(),
-                writes: Writes::Refused,
-            },
-        });
-        for name in CERTIFICATE_VARIABLES {
-            let value = Secret::new(CERTIFICATES.as_bytes());
-            job.private_env.push((name.to_owned(), value));
-        }
-    }
-
-    /// Adds one mount; gives its line in the key, if it has one.
-    fn mount<'a>(
-        &self,
-        prepared: &mut Prepared,
-        mount: &spec::Spanned<spec::Mount>,
-        binds: &mut impl Iterator<Item = &'a Tree>,
-    ) -> Result<Option<String>, BuildError> {
-        let workdir: AbsolutePath = prepared.job.workdir.parse().unwrap_or_default();
-        let under = |path: &spec::ImagePath| path.under(&workdir).as_str().to_owned();
-        let (target, kind, line) = match &mount.value {
-            spec::Mount::Cache {
-                name,
-                target,
-                sharing,
-            } => {
-                let target = under(&target.value);
-                let source = self.cache(name.as_str(), *sharing, prepared)?;
-                let line = format!("cache {} {target}", name.as_str());
-                let writes = Writes::Kept;
-                (target, MountKind::Path { source, writes }, line)
-            }
-            spec::Mount::Secret {
-                id,
-                target,
-                required,
-            } => {
-                let id = id.as_str();
-                let Some(secret) = self.request.commands.secrets.get(id) else {
-                    if *required {
-                        let message = format!("the secret {id:?} is not given");
-                        let help = format!(
-                            "give it: --secret id={id},src=FILE or --secret id={id},env=NAME"
-                        );
-                        return Err(self.wrong(mount.span, message, help));
-                    }
-                    return Ok(Some(format!("secret {id} absent")));
-                };
-                match target {
-                    SecretTarget::Variable(name) => {
-                        prepared
-                            .job
-                            .private_env
-                            .push((name.value.clone(), secret.clone()));
-                        return Ok(Some(format!("secret {id} variable {}", name.value)));
-                    }
-                    SecretTarget::File(path) => {
-                        let target = path.value.as_str().to_owned();
-                        let line = format!("secret {id} {target}");
-                        let content = secret.clone();
-                        (
-                            target,
-                            MountKind::Secret {
-                                content,
-                                mode: 0o400,
-                            },
-                            line,
-                        )
-                    }
-                }
-            }
-            spec::Mount::Bind {
-                source,
-                target,
-                writable,
-                ..
-            } => {
-                let target = under(&target.value);
-                let tree = binds.next().ok_or_else(|| {
-                    let message = "this mount has nothing to take files from".to_owned();
-                    self.wrong(mount.span, message, "name a source".to_owned())
-                })?;
-                let tree = self.part(tree, source)?;
-                let digest = self.identify(&tree)?;
-                let line = format!("bind {digest} {target} {writable}");
-                prepared
-                    .binds
-                    .push((prepared.job.mounts.len(), tree, digest));
-                let writes = match writable {
-                    true => Writes::Discarded,
-                    false => Writes::Refused,
-                };
-                let source = PathBuf::new();
-                (target, MountKind::Path { source, writes }, line)
-            }
-            spec::Mount::Tmpfs { target, size } => {
-                let target = under(&target.value);
-                let size = size.as_ref().map(|size| size.value.0);
-                let line = format!("tmpfs {target} {size:?}");
-                (target, MountKind::Tmpfs { size }, line)
-            }
-            spec::Mount::Ssh { id } => {
-                let name = id.as_str();
-                let Some(socket) = self.request.commands.agents.get(name) else {
-                    let message = format!("the SSH agent {name:?} is not given");
-                    let help = format!("give it: --ssh {name}, or --ssh {name}=SOCKET");
-                    return Err(self.wrong(mount.span, message, help));
-                };
-                let target = format!("/run/boxwright/ssh-{name}");
-                let value = Secret::new(target.as_bytes());
-                let variable = "SSH_AUTH_SOCK".to_owned();
-                prepared.job.private_env.push((variable, value));
-                let source = socket.clone();
-                let writes = Writes::Kept;
-                (
-                    target,
-                    MountKind::Path { source, writes },
-                    format!("ssh {name}"),
-                )
-            }
-        };
-        prepared.job.mounts.push(Mount { target, kind });
-        Ok(Some(line))
-    }
-
-    fn wrong(&self, span: Span, message: String, help: String) -> BuildError {
-        let diagnostic = Diagnostic::new(&self.plan.source, span, message).help(help);
-        Diagnostics::from(diagnostic).into()
-    }
-
-    /// The part of a tree at a path, as a tree of its own.
-    fn part(
-        &self,
-        tree: &Tree,
-        source: &spec::Spanned<spec::ContextPath>,
-    ) -> Result<Tree, BuildError> {
-        let text = source.value.as_str();
-        let found = tree.resolve(&LayerPath::root(), text.as_bytes(), Follow::Last);
-        let path = found.ok().map(|found| found.path);
-        let path = path.filter(|path| path.is_root() || tree.entry(path).is_some());
-        let Some(path) = path else {
-            let help = "name a file or directory of the source".to_owned();
-            return Err(self.wrong(source.span, format!("{text:?} is not there"), help));
-        };
-        let is_file = tree.entry(&path).is_some_and(|entry| !entry.is_directory());
-        if is_file {
-            let help = "name the directory that holds it".to_owned();
-            let message = format!("{text:?} is a file, and only directories can be mounted");
-            return Err(self.wrong(source.span, message, help));
-        }
-        let mut part = Tree::new();
-        for (below, entry) in tree.below(&path).skip(usize::from(!path.is_root())) {
-            if let Some(below) = below.strip_prefix(&path).filter(|below| !below.is_root()) {
-                part.insert(below, entry.clone());
-            }
-        }
-        Ok(part)
-    }
-
-    /// The directory of a cache. Where two commands must not share it, this one waits for it, or
-    /// gets one of its own.
-    fn cache(
-        &self,
-        name: &str,
-        sharing: Sharing,
-        prepared: &mut Prepared,
-    ) -> Result<PathBuf, BuildError> {
-        // Mounts are made somewhere else.
-        let caches = std::path::absolute(self.store.root().join("caches"))
-            .map_err(BuildError::cache(self.store.root()))?;
-        let mut number = 0;
-        loop {
-            let path = match number {
-                0 => caches.join(name),
-                number => caches.join(format!("{name}.{number}")),
-            };
-            let lock = caches.join(format!("{name}.{number}.lock"));
-            fs::create_dir_all(&path).map_err(BuildError::cache(&path))?;
-            if sharing == Sharing::Private {
-                let file = File::create(&lock).map_err(BuildError::cache(&lock))?;
-                if file.try_lock().is_err() {
-                    number += 1;
-                    continue;
-                }
-            }
-            if sharing != Sharing::Shared {
-                prepared.locks.push(lock);
-            }
-            return Ok(path);
-        }
     }
 
     /// The changes under a key, if they are still whole.
@@ -554,21 +348,6 @@ const HOSTNAME: &str = "boxwright";
 
 /// Files of the machine without which names are not found.
 const HOST_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-
-/// Where the machine's certificates appear.
-const CERTIFICATES: &str = "/run/boxwright/ca-certificates.crt";
-
-/// The variables by which programs find certificates: OpenSSL and most, curl, git, Node, pip,
-/// requests, Cargo.
-const CERTIFICATE_VARIABLES: [&str; 7] = [
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "CARGO_HTTP_CAINFO",
-];
 
 /// The blobs that contents of a changeset lie in.
 fn blobs(changes: &Changeset) -> BTreeSet<Digest> {

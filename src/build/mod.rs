@@ -13,6 +13,7 @@ pub mod event;
 mod graph;
 mod memo;
 mod mirror;
+mod mounts;
 pub mod report;
 pub mod request;
 mod run;

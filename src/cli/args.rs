@@ -85,6 +85,7 @@ pub(crate) enum Command {
     Logout(LogoutArgs),
     Bench(Box<BenchArgs>),
     Cache(CacheArgs),
+    Doctor(DoctorArgs),
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -320,6 +321,23 @@ Examples:
     Gc(GcArgs),
     /// Remove everything
     Clear(JsonArgs),
+}
+
+/// Say which sandboxes for `run` work here
+///
+/// Each is tried. For one that does not work: what is missing, and the setting that grants it in
+/// docker, podman, Kubernetes, GitLab and GitHub.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  boxwright doctor
+  boxwright doctor --json
+  docker run --rm -v $PWD:/w image /w/boxwright doctor")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) format: JsonArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,10 @@
 //! `boxwright cache`: look after the store.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use boxwright::explain::{Count, Size};
+use boxwright::sandbox::{self, SandboxSettings, Sweep};
 use boxwright::store::{GcPolicy, GcReport, Item, ItemKind, Store, StoreError, Usage};
 use serde_json::{Value, json};
 
@@ -40,11 +42,15 @@ pub(crate) fn run(
                 max_bytes: gc.max_size.map(|size| size.0),
                 max_age: gc.max_age.map(|age| age.0),
             };
-            let report = alone()?.gc(policy, SystemTime::now()).map_err(refused)?;
+            let store = alone()?;
+            let report = store.gc(policy, SystemTime::now()).map_err(refused)?;
+            swept(&root, Sweep::Derived)?;
             (&gc.format, removed(&report), removed_value(&report))
         }
         CacheCommand::Clear(format) => {
-            let report = alone()?.clear().map_err(refused)?;
+            let store = alone()?;
+            let report = store.clear().map_err(refused)?;
+            swept(&root, Sweep::All)?;
             (format, removed(&report), removed_value(&report))
         }
     };
@@ -52,6 +58,19 @@ pub(crate) fn run(
         JsonArgs { json: true } => terminal.print(&json_text(&value)),
         JsonArgs { json: false } => terminal.print(&text),
     }
+}
+
+/// Takes away what commands have left: trees that were unpacked for them, and their caches.
+fn swept(root: &Path, sweep: Sweep) -> Result<(), Failure> {
+    let settings = SandboxSettings {
+        program: std::env::current_exe().unwrap_or_default(),
+        scratch: root.join("scratch"),
+        letter: None,
+    };
+    let swept = sandbox::sweep(root, sweep, &settings);
+    swept
+        .map(drop)
+        .map_err(|error| Failure::failed(Blame::System, &error))
 }
 
 /// What the store refuses is the machine's affair; the text says what to do.

@@ -13,6 +13,7 @@ mod check;
 mod completions;
 mod corridor;
 mod diagnostics;
+mod doctor;
 mod exit;
 mod image_argument;
 mod inspect;
@@ -66,6 +67,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Logout(args)) => login::log_out_at(args, environment, terminal),
         Some(Command::Bench(args)) => bench::run(args, environment, terminal),
         Some(Command::Cache(args)) => cache::run(args, environment, terminal),
+        Some(Command::Doctor(args)) => doctor::run(args, environment, terminal),
         Some(Command::Schema(_)) => schema::run(terminal),
         Some(Command::Completions(args)) => completions::run(args, terminal),
         Some(Command::Man(args)) => man::run(args, terminal),

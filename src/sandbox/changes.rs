@@ -354,7 +354,10 @@ impl Collector<'_> {
                     .owner
                     .or(self.found.owners.get(&stat.st_ino).copied());
                 let carried = || self.carried(&node, path);
-                noted.or_else(carried).unwrap_or((0, 0))
+                match noted {
+                    Some(owner::AS_SEEN) => self.replaced(&node, path).unwrap_or((0, 0)),
+                    noted => noted.or_else(carried).unwrap_or((0, 0)),
+                }
             }
         };
         let mode = match node {
@@ -375,6 +378,14 @@ impl Collector<'_> {
         let before = self.found.before.entry(path)?;
         let is_bare = matches!(node, Node::Symlink(_) | Node::Fifo);
         (is_bare && before.node == *node).then_some((before.uid, before.gid))
+    }
+
+    /// The owner of a file that stands where another stood, and was given the owner that was seen
+    /// of that one: `sed -i` and the programs for accounts do so. What they saw was root.
+    fn replaced(&self, node: &Node, path: &LayerPath) -> Option<(u32, u32)> {
+        let before = self.found.before.entry(path)?;
+        let are_files = matches!((node, &before.node), (Node::File(_), Node::File(_)));
+        are_files.then_some((before.uid, before.gid))
     }
 
     fn xattrs(

@@ -27,6 +27,7 @@
 mod changes;
 mod channel;
 mod copy_tree;
+mod doctor;
 mod error;
 mod id_map;
 mod inner;
@@ -51,6 +52,7 @@ mod syscalls;
 mod tier;
 mod trees;
 
+pub use doctor::{Lack, Remedy};
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
@@ -58,4 +60,4 @@ pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, pro
 pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use tier::{Letter, Tier};
-pub use trees::materialize;
+pub use trees::{Sweep, materialize, sweep};

@@ -69,6 +69,10 @@ impl<'a> Listener<'a> {
                 line.extend_from_slice(piece);
                 if line.ends_with(b"\n") {
                     line.pop();
+                    // Programs that take us for a terminal, through one of their own, end so.
+                    if line.ends_with(b"\r") {
+                        line.pop();
+                    }
                     self.tell(stream, &mut line);
                 } else if line.len() >= MAX_LINE {
                     self.tell(stream, &mut line);
@@ -131,7 +135,9 @@ mod tests {
     #[test]
     fn lines_come_whole_and_the_last_stay() {
         let text: String = (0..50).map(|n| format!("{n}\n")).collect();
+        let text = text.replace("7\n", "7\r\n");
         let (lines, tail, stopped) = heard(format!("{text}end").as_bytes(), 1000);
+        assert_eq!(lines[7], "7");
         assert_eq!((lines.len(), lines[50].as_str()), (51, "end"));
         assert_eq!(
             (tail.len(), tail[0].as_str(), tail[19].as_str()),

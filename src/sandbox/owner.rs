@@ -9,6 +9,15 @@ use rustix::io::Errno;
 /// up. Without it a file belongs to root.
 pub(crate) const ATTRIBUTE: &str = "user.boxwright.owner";
 
+/// What the attribute says of a new file that was given to root: the owner that its maker saw of
+/// another file, perhaps, for with one id all files look like root's.
+pub(crate) const AS_SEEN: (u32, u32) = (0, 0);
+
+/// Notes that a file without a recorded owner was given to root.
+pub(crate) fn record_as_seen(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fsetxattr(file, ATTRIBUTE, b"0:0", XattrFlags::empty())
+}
+
 /// Notes the owner of an open file or directory.
 pub(crate) fn record(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
     if (uid, gid) == (0, 0) {

@@ -7,7 +7,8 @@
 //! **What is not emulated.** A program that asks for an owner sees root, and one that asks who it
 //! is is root. So a program that copies owners from file to file (`cp -a`) copies root's, and so
 //! does one that gives a file to a group by naming the owner that it saw (busybox's `chgrp`; GNU's
-//! leaves the owner out).
+//! leaves the owner out). Only a file that takes the place of another is known to be meant like
+//! that one ([`owner::AS_SEEN`]).
 //!
 //! **Races.** A path is read once out of the caller's memory and resolved by us, with the caller's
 //! own root as ours; what it led to is held open and changed by that, and the call is answered, not
@@ -193,9 +194,15 @@ impl Supervisor {
                 let mut value = [0; 32];
                 let length = rustix::fs::fgetxattr(&open, owner::ATTRIBUTE, &mut value[..]);
                 let value = length.ok().and_then(|length| value.get(..length));
-                let before = value.and_then(owner::parse).unwrap_or((0, 0));
-                let (uid, gid) = (uid.unwrap_or(before.0), gid.unwrap_or(before.1));
-                match owner::record(open.as_fd(), uid, gid) {
+                let before = value.and_then(owner::parse);
+                let known = before.unwrap_or((0, 0));
+                let (uid, gid) = (uid.unwrap_or(known.0), gid.unwrap_or(known.1));
+                let is_seen = before.is_none_or(|before| before == owner::AS_SEEN);
+                let recorded = match (uid, gid) == owner::AS_SEEN && is_seen {
+                    true => owner::record_as_seen(open.as_fd()),
+                    false => owner::record(open.as_fd(), uid, gid),
+                };
+                match recorded {
                     // A file system of the machine that keeps no attributes: not of the image.
                     Err(Errno::NOTSUP) if self.in_upper(file, &found)?.is_none() => Ok(()),
                     recorded => recorded,

@@ -24,12 +24,12 @@ pub(crate) fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
     if !known.contains(namespaces) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // SAFETY: the call is dangerous for what it can take away from other threads: the table of
-    // open files, semaphores. None of these flags is let through; new namespaces touch no memory.
     #[expect(
         unsafe_code,
         reason = "rustix marks the whole call for its other flags"
     )]
+    // SAFETY: the call is dangerous for what it can take away from other threads: the table of
+    // open files, semaphores. None of these flags is let through; new namespaces touch no memory.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }.map_err(io::Error::from)
 }
 
@@ -48,13 +48,13 @@ pub(crate) fn keep_files_from_programs() -> io::Result<()> {
         let Some(number) = number.filter(|number| *number > 2) else {
             continue;
         };
-        // SAFETY: the number was listed as open just now by the only thread there is; what is
-        // closed since, the listing's own directory, makes the call fail and nothing else. The
-        // borrow ends with the statement.
         #[expect(
             unsafe_code,
             reason = "files of unknown origin have no owner to borrow from"
         )]
+        // SAFETY: the number was listed as open just now by the only thread there is; what is
+        // closed since, the listing's own directory, makes the call fail and nothing else. The
+        // borrow ends with the statement.
         let file = unsafe { BorrowedFd::borrow_raw(number) };
         match rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC) {
             Ok(()) | Err(rustix::io::Errno::BADF) => {}
@@ -69,11 +69,11 @@ pub(crate) fn keep_files_from_programs() -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub(crate) fn own_directories() -> io::Result<()> {
-    // SAFETY: root and working directory are copied, nothing is taken from other threads; safe
-    // code has no pointers into either.
     #[expect(
         unsafe_code,
         reason = "rustix marks the whole call for its other flags"
     )]
+    // SAFETY: root and working directory are copied, nothing is taken from other threads; safe
+    // code has no pointers into either.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(io::Error::from)
 }

@@ -14,10 +14,10 @@ use crate::oci::Digest;
 use crate::sandbox::changes::{Found, Reading, collect};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::order::{Collected, Failed, Task};
-use crate::sandbox::probe::{Footing, SandboxSettings};
-use crate::sandbox::rootfs::{Ownership, unpack};
+use crate::sandbox::probe::{Footing, SandboxSettings, best};
+use crate::sandbox::rootfs::{self, Ownership, unpack};
 use crate::sandbox::run::order;
-use crate::sandbox::tier::Tier;
+use crate::sandbox::tier::{Letter, Tier};
 use crate::store::Store;
 use crate::tree::{Changeset, Detail, Tree};
 
@@ -66,6 +66,46 @@ pub fn materialize(
 /// The store's folder for other processes, which work elsewhere.
 pub(crate) fn located(store: &Store) -> Result<PathBuf, SandboxError> {
     std::path::absolute(store.root()).map_err(SandboxError::io("find", store.root()))
+}
+
+/// What is taken away of a store that nobody else uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// What is made again when it is needed: unpacked trees, and what killed builds have left.
+    Derived,
+    /// Also the caches of commands.
+    All,
+}
+
+/// Takes away what commands have left in the store at `root`. Gives the number of folders.
+///
+/// # Errors
+/// Files of ids that only a user namespace has, where none can be made any more.
+pub fn sweep(root: &Path, sweep: Sweep, settings: &SandboxSettings) -> Result<u64, SandboxError> {
+    let folders: &[&str] = match sweep {
+        Sweep::Derived => &["trees", "scratch"],
+        Sweep::All => &["trees", "scratch", "caches"],
+    };
+    let mut removed = 0;
+    for folder in folders.iter().map(|name| root.join(name)) {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(SandboxError::io("list", &folder))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(SandboxError::io("list", &folder))?.path();
+            if rootfs::remove(&path).is_err() {
+                // Its files belong to ids of a namespace.
+                let settings = SandboxSettings {
+                    letter: Some(Letter::A),
+                    ..settings.clone()
+                };
+                super::remove(&path, &best(&settings)?, &settings)?;
+            }
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 const ROOT: &str = "root";

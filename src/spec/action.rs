@@ -173,7 +173,8 @@ pub struct Run {
     /// Its network.
     #[schemars(with = "Option<Network>")]
     pub network: Network,
-    /// Who runs it; by default the stage's user.
+    /// Who runs it; by default the user of what the stage starts from, or root. `config.user` is
+    /// about containers of the image, not about its steps.
     pub user: Option<Spanned<Owner>>,
     /// Where it runs; by default the stage's working directory.
     pub workdir: Option<Spanned<AbsolutePath>>,

@@ -718,10 +718,11 @@ fn a_build_from_a_registry_is_the_build_from_the_same_layout() {
         "fresh",
     ];
     let told = sandbox.boxwright(json).ok().stderr;
-    let fetched = told
+    let mut fetched = told
         .lines()
         .filter(|line| line.contains("\"base_fetched\""));
-    let last: serde_json::Value = serde_json::from_str(fetched.last().expect("an event")).unwrap();
+    let last: serde_json::Value =
+        serde_json::from_str(fetched.next_back().expect("an event")).unwrap();
     assert_eq!(last["done"], last["total"], "{told}");
     // Titles of steps name the source, and are in the history; the layers are the same.
     let (first, local) = (digest("a", &[]), digest("b", &[]));

@@ -262,6 +262,15 @@ fn tree_of(folder: &Path) -> Tree {
     }
     let mut tree = Tree::new();
     below(folder, &LayerPath::root(), &mut tree);
+    // One file that is not root's.
+    let path = |text: &str| LayerPath::parse(text.as_bytes()).unwrap();
+    tree.insert(path("srv"), Entry::directory(0o755));
+    let owned = Entry {
+        uid: 33,
+        gid: 34,
+        ..Entry::file("a\n", 0o640)
+    };
+    tree.insert(path("srv/owned"), owned);
     tree
 }
 
@@ -636,6 +645,9 @@ fn within(mut holds: impl FnMut() -> bool) -> bool {
 
 /// What commands change, each in a fresh tree: the same in every tier.
 const CHANGES: &[&str] = &[
+    // As `sed -i` and `usermod` do it: a copy with the owner that was seen takes the place.
+    "cp /srv/owned /srv/new; chown $(stat -c %u:%g /srv/owned) /srv/new; mv /srv/new /srv/owned; echo b >> /srv/owned",
+    "chown 0:0 /srv/owned; echo c > /srv/c; chown 0:0 /srv/c",
     "true",
     "echo hi > /x; chmod 4755 /x; ln /x /y; ln -s x /z; mkdir -p /d/e; chmod 1777 /d",
     "rm /etc/group; echo 'a:x:1:' > /etc/group; rm -r /var; touch /etc/passwd",

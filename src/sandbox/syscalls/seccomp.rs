@@ -22,16 +22,16 @@ pub(crate) fn install(program: &[sock_filter]) -> io::Result<OwnedFd> {
         libc::SECCOMP_SET_MODE_FILTER,
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
     );
+    #[expect(unsafe_code, reason = "no crate has a safe seccomp(2) with a listener")]
     // SAFETY: the third argument points to a `sock_fprog` whose length and pointer are those of a
     // slice; both outlive the call.
-    #[expect(unsafe_code, reason = "no crate has a safe seccomp(2) with a listener")]
     let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) };
     let number = i32::try_from(result).map_err(io::Error::other)?;
     if number < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this file for us; nobody else knows its number.
     #[expect(unsafe_code, reason = "a number of the kernel's becomes an owned file")]
+    // SAFETY: the kernel has just made this file for us; nobody else knows its number.
     let listener = unsafe { OwnedFd::from_raw_fd(number) };
     Ok(listener)
 }
@@ -41,12 +41,12 @@ pub(crate) fn install(program: &[sock_filter]) -> io::Result<OwnedFd> {
 /// # Errors
 /// `ENOENT` where the caller died meanwhile, `EINTR`, and the end of all under the filter.
 pub(crate) fn next(listener: impl AsFd) -> io::Result<seccomp_notif> {
-    // SAFETY: the structure is plain numbers, for which zero is a value; the kernel wants zeros.
     #[expect(unsafe_code, reason = "libc's structures have no constructors")]
+    // SAFETY: the structure is plain numbers, for which zero is a value; the kernel wants zeros.
     let mut call: seccomp_notif = unsafe { mem::zeroed() };
     let number = listener.as_fd().as_raw_fd();
-    // SAFETY: the request says the size of the structure, and the pointer is to one of that size.
     #[expect(unsafe_code, reason = "ioctl(2) takes any pointer")]
+    // SAFETY: the request says the size of the structure, and the pointer is to one of that size.
     let result = unsafe { libc::ioctl(number, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) };
     match result {
         0 => Ok(call),
@@ -57,8 +57,8 @@ pub(crate) fn next(listener: impl AsFd) -> io::Result<seccomp_notif> {
 /// Whether the caller still waits: its number may belong to another process by now.
 pub(crate) fn is_waiting(listener: impl AsFd, call: &seccomp_notif) -> bool {
     let number = listener.as_fd().as_raw_fd();
-    // SAFETY: the request reads one number of 64 bits, to which the pointer is.
     #[expect(unsafe_code, reason = "ioctl(2) takes any pointer")]
+    // SAFETY: the request reads one number of 64 bits, to which the pointer is.
     let result = unsafe {
         libc::ioctl(
             number,
@@ -78,7 +78,7 @@ pub(crate) fn answer(listener: impl AsFd, call: &seccomp_notif, errno: i32) {
         flags: 0,
     };
     let number = listener.as_fd().as_raw_fd();
-    // SAFETY: the request says the size of the structure, and the pointer is to one of that size.
     #[expect(unsafe_code, reason = "ioctl(2) takes any pointer")]
+    // SAFETY: the request says the size of the structure, and the pointer is to one of that size.
     let _ = unsafe { libc::ioctl(number, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
 }
