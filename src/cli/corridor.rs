@@ -125,6 +125,8 @@ impl From<BuildError> for Failure {
             BuildError::Transport(ref cause) if let Some(blame) = of_a_registry(cause) => {
                 Failure::failed(blame, &error)
             }
+            // What the machine does not allow is not the spec's fault.
+            BuildError::Sandbox(_) => Failure::failed(Blame::System, &error),
             BuildError::Layer { ref source, .. }
                 if matches!(**source, LayerError::Store(_) | LayerError::Write(_)) =>
             {

@@ -1,5 +1,6 @@
 //! The probe: which tiers work here, found by trying each.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -175,11 +176,24 @@ impl Probe {
 
     /// The error that says what each tier lacks.
     fn refusal(&self, letter: Option<Letter>) -> SandboxError {
-        let lines = self.verdicts.iter().filter_map(|verdict| {
-            let lack = verdict.outcome.as_ref().err()?;
-            Some(format!("{}: {lack}", verdict.tier))
+        let lacks = self.verdicts.iter().filter_map(|verdict| {
+            let lack = verdict.lack()?;
+            Some((verdict.tier, lack))
         });
-        let reason = lines.collect::<Vec<_>>().join("\n");
+        let lacks: Vec<_> = lacks.collect();
+        let mut reason = String::new();
+        for (tier, lack) in &lacks {
+            let _ = writeln!(reason, "{tier}: lacks {}; {}", lack.right, lack.found);
+        }
+        // B asks for the least, and does all that A does.
+        let easiest = lacks.iter().find(|(tier, _)| *tier == Tier::SingleMap);
+        if let Some((tier, lack)) = easiest.or(lacks.last()) {
+            let _ = writeln!(reason, "tier {} comes with one of:", tier.letter());
+            for remedy in lack.remedies {
+                let _ = writeln!(reason, "  {}: {}", remedy.place, remedy.setting);
+            }
+        }
+        reason.push_str("`boxwright doctor` says it for every tier");
         match letter {
             Some(letter) => SandboxError::TierRefused { letter, reason },
             None => SandboxError::NoTier(reason),

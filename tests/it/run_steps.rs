@@ -185,6 +185,9 @@ fn a_secret_is_seen_by_its_command_and_by_nobody_else() {
             assert!(!found, "{} holds the secret", path.display());
         });
     }
+    // Whether there is a secret is an input.
+    let ran = sandbox.boxwright(["build", "-o", "oci:out:v1", "--store", "store"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
     // Another value is no other input; that is what the key says of secrets.
     sandbox.file("token", "another");
     let (second, events) = build(&sandbox, steps, &secret);
