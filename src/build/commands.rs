@@ -101,7 +101,7 @@ impl Workshop<'_> {
                 user,
                 home,
                 workdir,
-                hostname: HOSTNAME.to_owned(),
+                hostname: self.request.commands.hostname.clone(),
                 network: match run.network {
                     Network::Host => sandbox::Network::Host,
                     Network::None => sandbox::Network::None,
@@ -342,9 +342,6 @@ impl Workshop<'_> {
 
 /// The most that a listing may hold: more than any image that can be read back.
 const MOST_LISTING: u64 = 1 << 30;
-
-/// The name of the machine that every command sees.
-const HOSTNAME: &str = "boxwright";
 
 /// Files of the machine without which names are not found.
 const HOST_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];

@@ -20,6 +20,7 @@ mod run;
 mod stages;
 mod study;
 mod target;
+mod verify;
 
 pub use error::BuildError;
 
@@ -29,3 +30,4 @@ pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLi
 pub use request::{BuildRequest, CacheUse, CommandSettings};
 pub use run::{build, plans};
 pub use study::{check_image, check_spec, inspect_image};
+pub use verify::{Difference, Verification, verify};

@@ -50,7 +50,7 @@ pub struct BuildRequest {
 }
 
 /// What commands are given, and what they may. None of it is in a key but the names of secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandSettings {
     /// Boxwright itself, which the sandbox starts again; without it no command can run.
     pub program: Option<PathBuf>,
@@ -66,6 +66,23 @@ pub struct CommandSettings {
     pub private_env: Vec<(String, String)>,
     /// The machine's certificate authorities, which commands with a network are offered.
     pub certificates: Option<PathBuf>,
+    /// The name of the machine that commands see.
+    pub hostname: String,
+}
+
+impl Default for CommandSettings {
+    fn default() -> CommandSettings {
+        CommandSettings {
+            program: None,
+            letter: None,
+            limits: Limits::default(),
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            private_env: Vec::new(),
+            certificates: None,
+            hostname: "boxwright".to_owned(),
+        }
+    }
 }
 
 impl BuildRequest {

@@ -193,6 +193,9 @@ pub(crate) struct HowArgs {
     /// With --dry-run: show the plan as JSON on standard output
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
+    /// Build twice, the second time under other circumstances, and name what differs
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Do every step again, whatever the store has
     #[arg(long)]
     pub(crate) no_cache: bool,

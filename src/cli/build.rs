@@ -1,15 +1,19 @@
 //! `boxwright build`: a spec becomes an image.
 
-use boxwright::build::BuildReport;
+use std::fmt::Write as _;
+
+use boxwright::build::{BuildReport, BuildRequest, Difference};
 
 use crate::cli::args::{BuildArgs, PrintArg};
+use crate::cli::cache;
 use crate::cli::corridor;
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
+use crate::cli::progress::line::printable;
 use crate::cli::settings::{Environment, ProgressStyle};
 use crate::cli::summary;
 use crate::cli::table::json_text;
-use crate::cli::terminal::Terminal;
+use crate::cli::terminal::{BOLD_RED, Terminal};
 
 /// Builds, or with `--dry-run` shows the plan.
 pub(crate) fn run(
@@ -27,13 +31,52 @@ pub(crate) fn run(
     }
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
-    let result = corridor::build(&request, &progress);
+    let result = match args.how.verify {
+        true => verified(&request, &progress),
+        false => corridor::build(&request, &progress).map(|report| (report, None)),
+    };
     let took = progress.finish();
-    let report = result?;
+    let (report, differences) = result?;
     if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {
         terminal.say(&summary::render(&report, took, terminal.width()));
     }
-    print(args.report.print, &report, terminal)
+    print(args.report.print, &report, terminal)?;
+    match differences {
+        None => Ok(()),
+        Some(differences) => {
+            terminal.say(&differences);
+            Err(Failure::SaidAlready)
+        }
+    }
+}
+
+/// Builds twice; what differs comes as text.
+fn verified(
+    request: &BuildRequest,
+    progress: &Progress,
+) -> Result<(BuildReport, Option<String>), Failure> {
+    let scratch = tempfile::tempdir();
+    let scratch = scratch.map_err(|error| Failure::system("make a scratch folder", &error))?;
+    let verification = corridor::verify(request, scratch.path(), progress)?;
+    let store = scratch.path().join("store");
+    // Trees of commands may belong to ids of a namespace, which a plain removal cannot take away.
+    cache::swept(&store, boxwright::sandbox::Sweep::All)?;
+    if verification.differences.is_empty() {
+        return Ok((verification.report, None));
+    }
+    let mut text = format!(
+        "{BOLD_RED}error{BOLD_RED:#}: the second build gave another image, {}\n",
+        verification.again
+    );
+    for Difference { layer, path, what } in &verification.differences {
+        let _ = writeln!(
+            text,
+            "  {} in {}: {what}",
+            printable(path),
+            printable(layer)
+        );
+    }
+    Ok((verification.report, Some(text)))
 }
 
 fn print(what: Option<PrintArg>, report: &BuildReport, terminal: &Terminal) -> Result<(), Failure> {

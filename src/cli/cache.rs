@@ -61,7 +61,7 @@ pub(crate) fn run(
 }
 
 /// Takes away what commands have left: trees that were unpacked for them, and their caches.
-fn swept(root: &Path, sweep: Sweep) -> Result<(), Failure> {
+pub(crate) fn swept(root: &Path, sweep: Sweep) -> Result<(), Failure> {
     let settings = SandboxSettings {
         program: std::env::current_exe().unwrap_or_default(),
         scratch: root.join("scratch"),

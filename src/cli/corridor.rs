@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use boxwright::build::{BuildError, BuildReport, BuildRequest, Mirror, Observer};
+use boxwright::build::{BuildError, BuildReport, BuildRequest, Mirror, Observer, Verification};
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
@@ -33,6 +33,15 @@ pub(crate) fn build(
     observer: &dyn Observer,
 ) -> Result<BuildReport, Failure> {
     Ok(boxwright::build::build(request, observer)?)
+}
+
+/// Builds twice.
+pub(crate) fn verify(
+    request: &BuildRequest,
+    scratch: &Path,
+    observer: &dyn Observer,
+) -> Result<Verification, Failure> {
+    Ok(boxwright::build::verify(request, scratch, observer)?)
 }
 
 /// Copies what a build reads.

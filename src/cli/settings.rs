@@ -194,6 +194,7 @@ impl Environment {
                 .into_iter()
                 .chain(system)
                 .find(|path| path.is_file()),
+            ..CommandSettings::default()
         })
     }
 

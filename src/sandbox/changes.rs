@@ -112,6 +112,10 @@ struct Collector<'a> {
     notes: Vec<String>,
 }
 
+/// Directories within directories that are read. Each is held open on the way down, and takes its
+/// part of the stack.
+const DEEPEST: usize = 256;
+
 /// What overlay notes in a directory whose lower contents are hidden.
 const OPAQUE: [&str; 2] = ["user.overlay.opaque", "trusted.overlay.opaque"];
 
@@ -123,6 +127,13 @@ impl Collector<'_> {
         path: &LayerPath,
         merge: Merge,
     ) -> Result<(), SandboxError> {
+        if path.ancestors().take(DEEPEST + 1).count() > DEEPEST {
+            return Err(self.failed(
+                "follow so many directories down to",
+                path,
+                Errno::NAMETOOLONG,
+            ));
+        }
         let names = names(opened).map_err(|error| self.failed("list", path, error))?;
         let is_whole = merge == Merge::Alone || self.found.reading != Reading::Upper;
         if is_whole && self.was_directory(path) {

@@ -375,18 +375,23 @@ pub(crate) fn remove(path: &Path) -> Result<(), SandboxError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::chmod(path, Mode::RWXU).map_err(|error| failed(error.into()))?;
     let opened = rustix::fs::open(path, flags, Mode::empty());
-    empty(&opened.map_err(|error| failed(error.into()))?, 0)
-        .map_err(|error| failed(error.into()))?;
-    fs::remove_dir(path).map_err(failed)
+    let opened = opened.map_err(|error| failed(error.into()))?;
+    let mut lifted = 0;
+    loop {
+        let before = lifted;
+        empty(&opened, &opened, 0, &mut lifted).map_err(|error| failed(error.into()))?;
+        if lifted == before {
+            return fs::remove_dir(path).map_err(failed);
+        }
+    }
 }
 
-/// Deeper than any path that Linux takes in one go.
-const DEEPEST: usize = 4096;
+/// Directories are held open on the way down, and a process may not hold many.
+const DEEPEST: usize = 100;
 
-fn empty(directory: &OwnedFd, depth: usize) -> Result<(), Errno> {
-    if depth > DEEPEST {
-        return Err(Errno::NAMETOOLONG);
-    }
+/// Empties a directory. What lies too deep is lifted up to `top`, under a number that `lifted`
+/// counts, to be emptied from there.
+fn empty(directory: &OwnedFd, top: &OwnedFd, depth: usize, lifted: &mut u64) -> Result<(), Errno> {
     let entries = rustix::fs::Dir::read_from(directory)?;
     for entry in entries {
         let entry = entry?;
@@ -404,8 +409,13 @@ fn empty(directory: &OwnedFd, depth: usize) -> Result<(), Errno> {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::chmodat(directory, name, Mode::RWXU, AtFlags::empty())?;
+        if depth == DEEPEST {
+            *lifted += 1;
+            rustix::fs::renameat(directory, name, top, format!(".lifted-{lifted}"))?;
+            continue;
+        }
         let below = rustix::fs::openat(directory, name, flags, Mode::empty())?;
-        empty(&below, depth + 1)?;
+        empty(&below, top, depth + 1, lifted)?;
         drop(below);
         rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
     }

@@ -30,6 +30,7 @@ use libc::seccomp_notif;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
 
 pub(crate) use crate::sandbox::supervisor::filter::program;
 
@@ -50,9 +51,22 @@ pub(crate) struct Supervisor {
     proc: OwnedFd,
     /// What the overlay writes to, to know files by what they are there.
     upper: OwnedFd,
-    /// Owners by number of the upper file. Held open, its number is not given to another.
-    table: HashMap<u64, (OwnedFd, (u32, u32))>,
+    /// Owners by number of the upper file.
+    table: HashMap<u64, Kept>,
+    /// How many files may be held open.
+    most_open: usize,
 }
+
+/// An owner that no attribute takes.
+struct Kept {
+    /// Held open, the file's number is not given to another when it is removed. With very many
+    /// of them some are not: then a number that is used again has the owner of the former one.
+    file: Option<OwnedFd>,
+    owner: (u32, u32),
+}
+
+/// Files that the outer process needs beside those of the table.
+const OTHER_FILES: usize = 100;
 
 impl Supervisor {
     /// Ready to answer for a command whose changes are written to the directory `upper`.
@@ -62,6 +76,7 @@ impl Supervisor {
             proc: rustix::fs::open("/proc", flags, Mode::empty())?,
             upper: rustix::fs::open(upper, flags, Mode::empty())?,
             table: HashMap::new(),
+            most_open: 0,
         })
     }
 
@@ -69,6 +84,7 @@ impl Supervisor {
     /// from then on, and must end.
     pub(crate) fn serve(mut self, listener: &OwnedFd) -> io::Result<Owners> {
         own_directories()?;
+        self.most_open = raise_open_files().saturating_sub(OTHER_FILES);
         while wait(listener)? {
             let call = match next(listener) {
                 Ok(call) => call,
@@ -81,11 +97,12 @@ impl Supervisor {
             let errno = outcome.err().map_or(0, Errno::raw_os_error);
             answer(listener, &call, errno);
         }
-        let alive = self
-            .table
-            .into_iter()
-            .filter(|(_, (file, _))| rustix::fs::fstat(file).is_ok_and(|found| found.st_nlink > 0));
-        Ok(alive.map(|(inode, (_, owner))| (inode, owner)).collect())
+        let is_alive = |kept: &Kept| {
+            let found = kept.file.as_ref().map(rustix::fs::fstat);
+            found.is_none_or(|found| found.is_ok_and(|found| found.st_nlink > 0))
+        };
+        let alive = self.table.into_iter().filter(|(_, kept)| is_alive(kept));
+        Ok(alive.map(|(inode, kept)| (inode, kept.owner)).collect())
     }
 
     fn attend(&mut self, listener: &OwnedFd, call: &seccomp_notif) -> Result<(), Errno> {
@@ -211,9 +228,10 @@ impl Supervisor {
             _ => {
                 if let Some(upper) = self.in_upper(file, &found)? {
                     let inode = rustix::fs::fstat(&upper)?.st_ino;
-                    let before = self.table.get(&inode).map_or((0, 0), |(_, owner)| *owner);
+                    let before = self.table.get(&inode).map_or((0, 0), |kept| kept.owner);
                     let owner = (uid.unwrap_or(before.0), gid.unwrap_or(before.1));
-                    self.table.insert(inode, (upper, owner));
+                    let file = (self.table.len() < self.most_open).then_some(upper);
+                    self.table.insert(inode, Kept { file, owner });
                 }
                 Ok(())
             }
@@ -242,6 +260,23 @@ impl Supervisor {
         let is_the_same = kind(&rustix::fs::fstat(&upper)?) == kind(found);
         Ok(is_the_same.then_some(upper))
     }
+}
+
+/// Lets this process hold as many files open as it ever may. The command is started already, with
+/// the limits that the builder has.
+fn raise_open_files() -> usize {
+    let found = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: found.maximum,
+        maximum: found.maximum,
+    };
+    let limit = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => found.maximum,
+        Err(_) => found.current,
+    };
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// Waits for a call; not if nobody is left who could make one.

@@ -247,3 +247,27 @@ fn an_image_whose_files_a_command_made_starts() {
     let ran = podman.run_image(&image, &[]);
     assert_eq!(ran.stdout.trim(), "made by a command");
 }
+
+#[test]
+fn verifying_names_the_files_that_are_not_the_same_twice() {
+    let sandbox = peer!(prepared());
+    let run = |steps: &str| {
+        fs::create_dir_all(sandbox.path("ctx")).expect("make a context");
+        sandbox.file("boxwright.yaml", spec(steps));
+        sandbox.boxwright(["build", "--verify", "-o", "oci:out:v1", "--store", "store"])
+    };
+    run("- run: mkdir /out && echo same > /out/same\n").ok();
+    let ran = run(
+        "- run: mkdir /out && hostname > /out/host && echo same > /out/same && touch /out/$(hostname)\n",
+    );
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    for expected in [
+        "the second build gave another image",
+        "/out/host in copy /out from work -> /out: its content",
+        "/out/boxwright in copy /out from work -> /out: only the first build has it",
+        "/out/elsewhere in copy /out from work -> /out: only the second build has it",
+    ] {
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("/out/same in"), "{}", ran.stderr);
+}

@@ -688,3 +688,64 @@ fn a_command_changes_the_same_in_every_tier() {
     }
     insta::assert_snapshot!(all);
 }
+
+#[test]
+fn hostile_commands_end_and_leave_nothing() {
+    let ground = peer!(Ground::new());
+    for tier in Tier::ALL {
+        for (script, text) in [
+            // Deeper than anything sensible.
+            (
+                "i=0; while [ $i -lt 400 ]; do mkdir a; cd a; i=$((i+1)); done",
+                "keep what the command changed",
+            ),
+            // Without any right on its own directories.
+            ("mkdir -p /a/b/c; chmod 0 /a/b/c /a/b /a", ""),
+            // Mount points replaced while they are in use.
+            ("cd /; mv /mnt /gone; ln -s /etc /mnt; true", ""),
+            ("rm -rf /run /mnt /dev 2>/dev/null; true", ""),
+            // Programs that stay, deaf to all that can be ignored.
+            (
+                "trap '' TERM HUP; for i in 1 2 3 4 5; do busybox setsid sh -c 'busybox setsid sleep 1000 & sleep 1000' & done; true",
+                "",
+            ),
+        ] {
+            let mut job = ground.job(script);
+            job.mounts = vec![Mount {
+                target: "/mnt/deep/secret".into(),
+                kind: MountKind::Secret {
+                    content: Secret::new("hunter2"),
+                    mode: 0o400,
+                },
+            }];
+            let answer = ground.run(tier, &job);
+            let error = answer.error.clone().unwrap_or_default();
+            assert!(error.contains(text), "{tier:?}: {script}: {answer:?}");
+            assert!(
+                text == error || !text.is_empty(),
+                "{tier:?}: {script}: {answer:?}"
+            );
+            assert!(answer.millis < 20_000, "{tier:?}: {script}: {answer:?}");
+            assert!(
+                !answer.changes.contains("hunter2"),
+                "{tier:?}: {script}: {answer:?}"
+            );
+        }
+    }
+    assert_eq!(running("1000"), 0, "something was left running");
+}
+
+#[test]
+fn many_links_get_owners_with_one_id() {
+    let ground = peer!(Ground::new());
+    // More than a process may usually hold open.
+    let script = "mkdir /l; cd /l; i=0; while [ $i -lt 1500 ]; do ln -s x $i; i=$((i+1)); done; chown -R 7:8 /l";
+    let answer = ground.run(Tier::SingleMap, &ground.job(script));
+    assert_eq!(answer.error, None);
+    let owned = answer
+        .changes
+        .lines()
+        .filter(|line| line.contains(" 7:8"))
+        .count();
+    assert_eq!(owned, 1501, "{}", answer.changes);
+}
