@@ -173,7 +173,10 @@ impl Bench<'_> {
             }
             let changes = !matches!(scenario, Scenario::Cold | Scenario::Unchanged);
             if changes && self.edits.file(scenario).is_none() {
-                skipped.push(format!("{}: {scenario}: there is no such file", tool.name));
+                skipped.push(format!(
+                    "{}: {scenario}: the build reads no such file",
+                    tool.name
+                ));
                 continue;
             }
             self.terminal.say(&format!("{}: {scenario} …\n", tool.name));

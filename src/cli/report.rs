@@ -8,7 +8,7 @@ use boxwright::explain::{
 use boxwright::oci::RuntimeConfig;
 use clap::builder::styling::Style;
 
-use crate::cli::progress::line::printable;
+use crate::cli::progress::line::{counted, printable};
 use crate::cli::table::{Align, Table, shortened, wrapped};
 use crate::cli::terminal::{BOLD, BOLD_RED, CYAN, DIM, YELLOW};
 
@@ -18,16 +18,16 @@ const MOST_OF_A_CODE: usize = 10;
 /// A benchmark: a table, and what was left out.
 pub(crate) fn bench(report: &BenchReport, width: usize) -> String {
     let mut text = format!(
-        "{BOLD}{}{BOLD:#}: {} files, {} in, {} of layers out, {} runs each\n\n",
+        "{BOLD}{}{BOLD:#}: {}, {} in, {} of layers out, {} each\n\n",
         printable(&report.spec),
-        Count(report.files),
+        counted(report.files, "file"),
         Size(report.bytes),
         Size(report.image_bytes),
-        report.runs
+        counted(report.runs as u64, "run"),
     );
     let left = Align::Left;
     let right = Align::Right;
-    let mut table = Table::new(&[left, left, right, right, right, right, right, left]);
+    let mut table = Table::new(&[left, left, right, right, right, right, right, right, left]);
     let heads = [
         "tool",
         "scenario",
@@ -37,16 +37,16 @@ pub(crate) fn bench(report: &BenchReport, width: usize) -> String {
         "of cold",
         "memory",
         "taken over",
+        "frames",
     ];
     table.row(heads.map(str::to_owned));
     for line in &report.lines {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         let frames: usize = line.layers.iter().map(|layer| layer.frames).sum();
         let reused: usize = line.layers.iter().map(|layer| layer.frames_reused).sum();
-        let reused = match (line.reused(), frames) {
-            (None, _) => String::new(),
-            (Some(share), 0) => percent(share),
-            (Some(share), _) => format!("{}, {reused} of {frames} frames", percent(share)),
+        let frames = match frames {
+            0 => String::new(),
+            frames => format!("{reused} of {frames}"),
         };
         let memory = line.peak_memory.map(|bytes| Size(bytes).to_string());
         table.row([
@@ -57,7 +57,8 @@ pub(crate) fn bench(report: &BenchReport, width: usize) -> String {
             seconds(line.cpu.median),
             report.ratio_to_cold(line).map(percent).unwrap_or_default(),
             memory.unwrap_or_default(),
-            reused,
+            line.reused().map(percent).unwrap_or_default(),
+            frames,
         ]);
     }
     for (index, line) in table.lines(width.max(110)).iter().enumerate() {
@@ -261,12 +262,12 @@ fn push_layer(text: &mut String, number: usize, layer: &LayerInspection, width: 
         );
     }
     let mut counts = format!(
-        "{} changes, {} files",
-        Count(layer.entries as u64),
-        Count(layer.files)
+        "{}, {}",
+        counted(layer.entries as u64, "change"),
+        counted(layer.files, "file")
     );
     if layer.whiteouts > 0 {
-        let _ = write!(counts, ", {} removals", Count(layer.whiteouts));
+        let _ = write!(counts, ", {}", counted(layer.whiteouts, "removal"));
     }
     if layer.shipped_twice > 0 {
         let _ = write!(

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::plan::making::Plan;
-use crate::plan::stage::{PlannedLayer, PlannedStage, PlannedStep, Source, StageBase};
+use crate::plan::stage::{
+    PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
+};
 use crate::plan::title::printable;
 use crate::spec::ImageSource;
 
@@ -83,7 +85,12 @@ impl Plan {
 
     fn context_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let used = || self.contexts.iter().filter(|one| !one.wanted.is_empty());
-        let name_width = used().map(|one| one.name.len()).max().unwrap_or_default();
+        let label = |one: &PlannedContext| match one.is_main {
+            true => "context".to_owned(),
+            false => format!("context {}", one.name),
+        };
+        let labels = used().map(|one| label(one).chars().count());
+        let label_width = labels.max().unwrap_or_default();
         let directory = |text: &std::path::Path| printable(&text.to_string_lossy());
         let widths = used().map(|one| directory(&one.directory).chars().count());
         let directory_width = widths.max().unwrap_or_default();
@@ -95,9 +102,9 @@ impl Plan {
                 .collect();
             writeln!(
                 f,
-                "{}context {:name_width$} from {:directory_width$} takes {}",
+                "{}{:label_width$} from {:directory_width$} takes {}",
                 if place == 0 { "\n" } else { "" },
-                context.name,
+                label(context),
                 directory(&context.directory),
                 wanted.join(" ")
             )?;

@@ -86,6 +86,13 @@ impl Store {
         &self.root
     }
 
+    /// A name for the time since the machine was started. What was written since then is as it was
+    /// written; what was written before may have been cut off with the power. `None` where the
+    /// system gives no name.
+    pub fn boot(&self) -> Option<&str> {
+        self.unsynced.boot()
+    }
+
     /// The notes of blobs that may not have reached the disk.
     pub(crate) fn unsynced(&self) -> &Unsynced {
         &self.unsynced

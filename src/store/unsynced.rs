@@ -32,6 +32,11 @@ impl Unsynced {
         Ok(Unsynced { folder })
     }
 
+    /// The name of the time since the machine was started; `None` where the system gives none.
+    pub(crate) fn boot(&self) -> Option<&str> {
+        self.folder.as_ref()?.file_name()?.to_str()
+    }
+
     /// Makes the file, which will be named after `digest` next, safe from a power cut: by a note,
     /// or else by waiting for the disk.
     pub(crate) fn secure(&self, file: &File, digest: &Digest) -> io::Result<()> {

@@ -15,13 +15,15 @@ use std::path::Path;
 use crate::image::ImageSet;
 use crate::oci::document::ANNOTATION_REF_NAME;
 use crate::oci::{
-    BlobSource, Descriptor, Digest, DocumentFormat, Index, OciLayout, Reference, VerifyingReader,
-    json,
+    BlobSource, Descriptor, Digest, DocumentFormat, HashingWriter, Index, OciLayout, Reference,
+    VerifyingReader, json,
 };
+use crate::store::{Store, StoreError};
 use crate::transport::disk::{self, at};
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutDir};
 use crate::transport::naming::image_names;
+use crate::transport::stamp::Stamp;
 use crate::transport::write::{Receipt, Written};
 
 /// Writes `images` into the layout `dir`, which is created if it is missing. An entry with the
@@ -32,6 +34,7 @@ pub(crate) fn write(
     names: &[Reference],
     images: &ImageSet,
     blobs: &dyn BlobSource,
+    stamps: Option<&Store>,
 ) -> Result<Receipt, TransportError> {
     fs::create_dir_all(dir).map_err(at("create", dir))?;
     let lock = File::open(dir).map_err(at("open", dir))?;
@@ -44,7 +47,7 @@ pub(crate) fn write(
         entry.annotations = name.annotations();
         put_entry(&mut index, entry);
     }
-    let bytes = put_blobs(dir, images, blobs)?;
+    let bytes = put_blobs(dir, images, blobs, stamps)?;
     let receipt = |written| Receipt {
         path: dir.to_owned(),
         reference: names.first().and_then(|name| name.ref_name.clone()),
@@ -128,8 +131,13 @@ fn put_entry(index: &mut Option<Index>, entry: Descriptor) {
     }
 }
 
-/// Writes the blobs that the layout does not have; gives the number of their bytes.
-fn put_blobs(dir: &Path, images: &ImageSet, blobs: &dyn BlobSource) -> Result<u64, TransportError> {
+/// Writes the blobs that the layout does not have whole; gives the number of their bytes.
+fn put_blobs(
+    dir: &Path,
+    images: &ImageSet,
+    blobs: &dyn BlobSource,
+    stamps: Option<&Store>,
+) -> Result<u64, TransportError> {
     let folder = dir.join("blobs/sha256");
     fs::create_dir_all(&folder).map_err(at("create", &folder))?;
     disk::remove_stale(&folder, disk::TEMPORARY).map_err(at("clear", &folder))?;
@@ -137,14 +145,17 @@ fn put_blobs(dir: &Path, images: &ImageSet, blobs: &dyn BlobSource) -> Result<u6
     let mut seen = BTreeSet::new();
     let mut bytes = 0;
     for layer in images.layers() {
-        if seen.insert(layer.digest) && !has_blob(&layout, &layer.digest, layer.size)? {
+        if seen.insert(layer.digest) && !has_layer(&layout, layer, stamps)? {
             put_layer(&layout, &folder, layer, blobs)?;
+            stamp(&layout.blob_path(&layer.digest), &layer.digest, stamps)?;
             bytes += layer.size;
         }
     }
     for document in images.documents() {
         let (digest, content) = (document.digest(), document.bytes());
-        if !has_blob(&layout, &digest, content.len() as u64)? {
+        let path = layout.blob_path(&digest);
+        let found = disk::read_small(&path, content.len() as u64);
+        if found.ok().flatten().as_deref() != Some(content) {
             put_file(&folder, &digest.hex(), content)?;
             bytes += content.len() as u64;
         }
@@ -152,15 +163,49 @@ fn put_blobs(dir: &Path, images: &ImageSet, blobs: &dyn BlobSource) -> Result<u6
     Ok(bytes)
 }
 
-/// Whether a blob is there with its size. Its digest is its name's promise: it got the name whole.
-fn has_blob(layout: &LayoutDir, digest: &Digest, size: u64) -> Result<bool, TransportError> {
-    let path = layout.blob_path(digest);
-    let file = disk::open_regular(&path).map_err(at("read", &path))?;
-    let length = file
-        .map(|file| file.metadata())
-        .transpose()
-        .map_err(at("read", &path))?;
-    Ok(length.is_some_and(|found| found.len() == size))
+/// Whether a layer is there whole. It is read once after the machine was started, because it may
+/// have its size and its name from before a power cut, and not its bytes; then its times tell.
+fn has_layer(
+    layout: &LayoutDir,
+    layer: &Descriptor,
+    stamps: Option<&Store>,
+) -> Result<bool, TransportError> {
+    let path = layout.blob_path(&layer.digest);
+    let Some(mut file) = disk::open_regular(&path).map_err(at("read", &path))? else {
+        return Ok(false);
+    };
+    if file.metadata().map_err(at("read", &path))?.len() != layer.size {
+        return Ok(false);
+    }
+    let Some(store) = stamps else {
+        return Ok(true);
+    };
+    let stamp = Stamp::of(&file, &path, &layer.digest, store).map_err(at("read", &path))?;
+    if stamp.is_known().map_err(unstamped(&path))? {
+        return Ok(true);
+    }
+    let mut hasher = HashingWriter::new(io::sink());
+    io::copy(&mut file, &mut hasher).map_err(at("read", &path))?;
+    let is_whole = hasher.finish().1 == layer.digest;
+    if is_whole {
+        stamp.keep().map_err(unstamped(&path))?;
+    }
+    Ok(is_whole)
+}
+
+/// Notes that the layer that was just put there is whole.
+fn stamp(path: &Path, digest: &Digest, stamps: Option<&Store>) -> Result<(), TransportError> {
+    let Some(store) = stamps else {
+        return Ok(());
+    };
+    let file = File::open(path).map_err(at("read", path))?;
+    let stamp = Stamp::of(&file, path, digest, store).map_err(at("read", path))?;
+    stamp.keep_of_own().map_err(unstamped(path))
+}
+
+fn unstamped(path: &Path) -> impl FnOnce(StoreError) -> TransportError {
+    let failed = at("stamp", path);
+    move |error| failed(io::Error::other(error))
 }
 
 /// Copies a layer. Between two files the kernel copies, which on file systems that can share

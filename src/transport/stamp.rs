@@ -3,6 +3,10 @@
 //! An output is compared with what would be written byte by byte. That is right, and for a large
 //! archive slow; so what `stat` says of it is kept once the comparison has shown that it is the
 //! same, and the file is old enough that a later version would have other times.
+//!
+//! Nobody waits for the disk, so after a power cut a file may have its length and its times and
+//! not its bytes. A stamp therefore holds only until the machine is started again; the next build
+//! compares once more.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +21,7 @@ pub(crate) struct Stamp<'a> {
     store: &'a Store,
     key: crate::store::KeyRecord,
     value: Vec<u8>,
-    has_settled: bool,
+    may_be_kept: bool,
 }
 
 impl<'a> Stamp<'a> {
@@ -39,19 +43,21 @@ impl<'a> Stamp<'a> {
             mtime: nanoseconds(found.mtime(), found.mtime_nsec()),
             ctime: nanoseconds(found.ctime(), found.ctime_nsec()),
         };
-        let mut value = Vec::with_capacity(56);
+        let mut value = Vec::with_capacity(96);
         for number in [stat.device, stat.inode, stat.size] {
             value.extend_from_slice(&number.to_le_bytes());
         }
         for time in [stat.mtime, stat.ctime] {
             value.extend_from_slice(&time.to_le_bytes());
         }
+        // Last, so that it needs no frame.
+        value.extend_from_slice(store.boot().unwrap_or_default().as_bytes());
         let path = std::path::absolute(path)?;
         Ok(Stamp {
             store,
             key: key::output(path.as_os_str().as_encoded_bytes(), content),
             value,
-            has_settled: Settled::before(store.opened()).holds(&stat),
+            may_be_kept: store.boot().is_some() && Settled::before(store.opened()).holds(&stat),
         })
     }
 
@@ -60,11 +66,55 @@ impl<'a> Stamp<'a> {
         Ok(self.store.record(&self.key)?.as_ref() == Some(&self.value))
     }
 
+    /// Notes that a file is whole that this process has just given its name: nobody else has had
+    /// the time to write to it.
+    pub(crate) fn keep_of_own(&self) -> Result<(), StoreError> {
+        match self.store.boot() {
+            Some(_) => self.store.put_record(&self.key, &self.value),
+            None => Ok(()),
+        }
+    }
+
     /// Notes that the file is whole, if a later version can be told from it.
     pub(crate) fn keep(&self) -> Result<(), StoreError> {
-        match self.has_settled {
+        match self.may_be_kept {
             true => self.store.put_record(&self.key, &self.value),
             false => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_stamp_holds_until_the_machine_is_started_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("store")).unwrap();
+        let path = scratch.path().join("app.tar");
+        std::fs::write(&path, "content").unwrap();
+        let content = Digest::of(b"content");
+        let stamp = || Stamp::of(&File::open(&path).unwrap(), &path, &content, &store).unwrap();
+        let mut one = stamp();
+        assert!(!one.is_known().unwrap());
+        // Too young to be told from a later version.
+        one.keep().unwrap();
+        assert!(!stamp().is_known().unwrap());
+        one.may_be_kept = true;
+        one.keep().unwrap();
+        assert!(stamp().is_known().unwrap());
+        let boot = store.boot().expect("Linux names its boots").to_owned();
+        assert!(one.value.ends_with(boot.as_bytes()));
+        let mut earlier = stamp();
+        earlier.value.truncate(one.value.len() - boot.len());
+        earlier.value.extend_from_slice(b"an earlier boot");
+        assert!(!earlier.is_known().unwrap());
+        // Other times are another file.
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(9))
+            .unwrap();
+        assert!(!stamp().is_known().unwrap());
     }
 }

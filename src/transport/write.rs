@@ -34,7 +34,8 @@ pub enum Written {
 
 /// Writes `images` to `output`, whose path is seen from `base_dir`. Their layers come from
 /// `blobs`. The image is named by the output's own reference, else by all of `names`. `stamps` is
-/// where it is kept which archives were found unchanged; without it each is read to its end.
+/// where it is kept which archives and blobs were found whole; without it each archive is read to
+/// its end, and a blob of a layout is taken for whole if it has its size.
 ///
 /// # Errors
 /// A layer that is missing or damaged, a place that cannot be written or holds something else, or
@@ -50,7 +51,9 @@ pub fn write(
     let path = base_dir.join(output.path());
     let reference = output.reference();
     match output {
-        Output::Layout { .. } => layout_writer::write(&path, reference, names, images, blobs),
+        Output::Layout { .. } => {
+            layout_writer::write(&path, reference, names, images, blobs, stamps)
+        }
         Output::OciArchive { .. } => {
             ArchivePlan::hybrid(images, reference, names).write(&path, blobs, stamps)
         }

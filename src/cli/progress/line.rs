@@ -147,7 +147,7 @@ fn style(origin: Origin) -> Style {
 }
 
 /// `1 file`, `2 files`.
-fn counted(number: u64, thing: &str) -> String {
+pub(crate) fn counted(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {thing}{plural}", Count(number))
 }

@@ -11,7 +11,7 @@ use crate::transport::layout::find;
 
 fn write_as(dir: &Path, reference: &str, content: &str) -> (Receipt, Image) {
     let (images, blobs) = image(content, DocumentFormat::Oci);
-    let receipt = write(dir, Some(reference), &[], &images, &blobs).unwrap();
+    let receipt = write(dir, Some(reference), &[], &images, &blobs, None).unwrap();
     (receipt, images.images()[0].clone())
 }
 
@@ -95,14 +95,14 @@ fn every_name_is_an_entry_and_an_unnamed_image_has_one_place() {
     let dir = tempfile::tempdir().unwrap();
     let (images, blobs) = image("content", DocumentFormat::Docker);
     let names = ["acme/app:1", "acme/app:2"].map(|name| name.parse().unwrap());
-    write(dir.path(), None, &names, &images, &blobs).unwrap();
+    write(dir.path(), None, &names, &images, &blobs, None).unwrap();
     let digest = images.images()[0].manifest().digest();
     for name in ["docker.io/acme/app:1", "acme/app:2", "2"] {
         assert_eq!(found(dir.path(), name), digest);
     }
     for content in ["unnamed", "unnamed again"] {
         let (images, blobs) = image(content, DocumentFormat::Oci);
-        write(dir.path(), None, &[], &images, &blobs).unwrap();
+        write(dir.path(), None, &[], &images, &blobs, None).unwrap();
     }
     let index = layout::index(&LayoutDir::new(dir.path())).unwrap();
     assert_eq!(index.manifests.len(), 3);
@@ -114,7 +114,7 @@ fn what_is_no_layout_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("precious"), "data").unwrap();
     let (images, blobs) = image("content", DocumentFormat::Oci);
-    let error = write(dir.path(), Some("v1"), &[], &images, &blobs)
+    let error = write(dir.path(), Some("v1"), &[], &images, &blobs, None)
         .unwrap_err()
         .to_string();
     assert!(
@@ -123,7 +123,7 @@ fn what_is_no_layout_is_left_alone() {
     );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     let file = dir.path().join("precious");
-    assert!(write(&file, Some("v1"), &[], &images, &blobs).is_err());
+    assert!(write(&file, Some("v1"), &[], &images, &blobs, None).is_err());
     assert_eq!(fs::read(&file).unwrap(), b"data");
 }
 
@@ -142,7 +142,7 @@ fn a_failed_write_leaves_the_old_image() {
             .insert(layer.digest, b"damaged".to_vec());
     }
     for blobs in [Blobs::default(), damaged] {
-        let error = write(dir.path(), Some("v1"), &[], &images, &blobs).unwrap_err();
+        let error = write(dir.path(), Some("v1"), &[], &images, &blobs, None).unwrap_err();
         assert!(matches!(error, TransportError::Store { .. }), "{error:?}");
         assert_eq!(fs::read(dir.path().join("index.json")).unwrap(), index);
     }
@@ -191,4 +191,31 @@ fn writers_at_the_same_time_lose_nothing() {
         assert_eq!(found(dir, &name), digest);
     }
     is_valid(dir);
+}
+
+#[test]
+fn blobs_that_lost_their_bytes_are_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(scratch.path()).unwrap();
+    let (images, blobs) = image("content", DocumentFormat::Oci);
+    let layout = dir.path().join("layout");
+    let written = || {
+        let stamps = Some(&store);
+        let receipt = write(&layout, Some("v1"), &[], &images, &blobs, stamps).unwrap();
+        is_valid(&layout);
+        (receipt.written, receipt.bytes)
+    };
+    assert_eq!(written().0, Written::New);
+    let layer = images.layers()[0].clone();
+    let document = images.documents()[0].digest();
+    for digest in [layer.digest, document] {
+        let path = LayoutDir::new(&layout).blob_path(&digest);
+        let length = fs::metadata(&path).unwrap().len();
+        assert_eq!(written(), (Written::Unchanged, 0));
+        // What a power cut may leave: name and length are there, the bytes are not.
+        fs::write(&path, vec![0; length as usize]).unwrap();
+        assert_eq!(written(), (Written::New, length));
+    }
+    assert_eq!(written(), (Written::Unchanged, 0));
 }
