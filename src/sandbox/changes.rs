@@ -79,6 +79,7 @@ pub(crate) fn collect(found: &Found<'_>, store: &Store) -> Result<Collected, San
         changes: Changeset::new(),
         inodes: BTreeMap::new(),
         unchanged: BTreeMap::new(),
+        trust: Trust::Times,
         notes: Vec::new(),
     };
     collector.directory(&root, &LayerPath::root(), Merge::WithBefore)?;
@@ -100,6 +101,16 @@ enum Merge {
     Alone,
 }
 
+/// What tells that a file is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// A change time before the command.
+    Times,
+    /// Nothing but the file: a directory above it may have been another's before, and moving that
+    /// one did not touch what is in it.
+    Contents,
+}
+
 struct Collector<'a> {
     found: &'a Found<'a>,
     packer: Packer<'a>,
@@ -109,6 +120,8 @@ struct Collector<'a> {
     /// Names of such files that are as they were, by number. If the file gets a new name, a layer
     /// needs the old one beside it, or the two would be two files.
     unchanged: BTreeMap<u64, Vec<(LayerPath, Entry)>>,
+    /// How far the directory that is read can be trusted.
+    trust: Trust,
     notes: Vec<String>,
 }
 
@@ -234,11 +247,32 @@ impl Collector<'_> {
 
     /// Whether the change time says that a command cannot have touched it.
     fn is_untouched(&self, path: &LayerPath, stat: &Stat) -> bool {
-        let Reading::Whole { since } = self.found.reading else {
-            return false;
-        };
+        self.trust == Trust::Times && self.is_older(stat) && self.found.before.entry(path).is_some()
+    }
+
+    /// Whether it was last changed before the command. Never so for what an upper directory holds.
+    fn is_older(&self, stat: &Stat) -> bool {
         let changed = i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec);
-        changed < since && self.found.before.entry(path).is_some()
+        matches!(self.found.reading, Reading::Whole { since } if changed < since)
+    }
+
+    /// How far what is in a directory can be trusted. One that was moved here has a new change
+    /// time, and so has the directory that holds it; any other is where it was.
+    fn trust_below(
+        &self,
+        directory: &OwnedFd,
+        path: &LayerPath,
+        stat: &Stat,
+    ) -> Result<Trust, SandboxError> {
+        if self.trust == Trust::Contents || self.is_older(stat) {
+            return Ok(self.trust);
+        }
+        let holder = rustix::fs::fstat(directory)
+            .map_err(|error| self.failed("look at the directory of", path, error))?;
+        Ok(match self.is_older(&holder) {
+            true => Trust::Times,
+            false => Trust::Contents,
+        })
     }
 
     /// A directory and what is in it.
@@ -266,7 +300,11 @@ impl Collector<'_> {
             true => Merge::Alone,
             false => Merge::WithBefore,
         };
-        self.directory(&opened, path, merge)
+        let below = self.trust_below(directory, path, stat)?;
+        let here = std::mem::replace(&mut self.trust, below);
+        let done = self.directory(&opened, path, merge);
+        self.trust = here;
+        done
     }
 
     fn file(

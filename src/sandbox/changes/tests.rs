@@ -18,8 +18,12 @@ fn before() -> Tree {
         "etc/deep/er",
         "gone",
         "gone/sub",
+        "one",
+        "one/sub",
         "run",
         "swap",
+        "two",
+        "two/sub",
     ] {
         put(directory, Entry::directory(0o755));
     }
@@ -29,8 +33,12 @@ fn before() -> Tree {
         "etc/deep/er/c",
         "gone/f",
         "gone/sub/g",
+        "one/same",
+        "one/sub/same",
         "swap/old",
         "swap/both",
+        "two/same",
+        "two/sub/same",
     ] {
         put(file, Entry::file(file, 0o644));
     }
@@ -47,7 +55,7 @@ fn before() -> Tree {
 }
 
 /// What a command does, and what must come of it.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("true", &[]),
     ("touch etc/a etc/deep", &[]),
     ("cat etc/a > t && cat t > etc/a && rm t", &[]),
@@ -85,6 +93,29 @@ const COMMANDS: [(&str, &[&str]); 18] = [
         &["/swap dir", "/swap/old gone"],
     ),
     ("rm -r gone && echo file > gone", &["/gone file"]),
+    // What is in a directory that took another's place was not touched itself.
+    (
+        "rm -r one && mv two one",
+        &[
+            "/one dir",
+            "/one/same file",
+            "/one/sub dir",
+            "/one/sub/same file",
+            "/two gone",
+        ],
+    ),
+    (
+        "mv one/sub s && mv two/sub one/sub && mv s two/sub",
+        &[
+            "/one dir",
+            "/one/sub dir",
+            "/one/sub/same file",
+            "/two dir",
+            "/two/sub dir",
+            "/two/sub/same file",
+        ],
+    ),
+    ("mv one o && mv o one", &[]),
     (
         "rm etc/a && mkdir etc/a && echo x > etc/a/x",
         &["/etc dir", "/etc/a dir", "/etc/a/x file"],
@@ -167,6 +198,8 @@ fn an_overlay_and_a_copy_tell_the_same() {
         assert_eq!(shown(&over), expected, "{command}");
 
         unpack(&before(), &store, &at("copy"), Ownership::Real).unwrap();
+        // Files get the time of the clock's last tick: by the next one, time can be trusted.
+        std::thread::sleep(std::time::Duration::from_millis(20));
         let stamp = fs::metadata(tempfile::NamedTempFile::new_in(scratch.path()).unwrap()).unwrap();
         let since = std::os::unix::fs::MetadataExt::ctime(&stamp);
         let since = i128::from(since) * 1_000_000_000
