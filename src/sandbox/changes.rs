@@ -44,6 +44,8 @@ pub(crate) enum Reading {
 pub(crate) struct Found<'a> {
     /// The tree as the command was given it.
     pub(crate) before: &'a Tree,
+    /// The same tree as it was unpacked, perhaps without devices.
+    pub(crate) unpacked: &'a Path,
     /// The directory that it wrote to.
     pub(crate) directory: &'a Path,
     pub(crate) reading: Reading,
@@ -178,16 +180,23 @@ impl Collector<'_> {
         let before = self.found.before.children(path);
         let gone: Vec<LayerPath> = before
             .filter(|(child, entry)| {
-                let is_left_out = self.found.ownership == Ownership::Recorded && is_device(entry);
                 !names.contains(child.name().unwrap_or_default())
                     && !self.found.masked.contains(*child)
-                    && !is_left_out
+                    && !self.is_left_out(child, entry)
             })
             .map(|(child, _)| child.clone())
             .collect();
         for child in gone {
             self.put(child, Change::Whiteout);
         }
+    }
+
+    /// Whether it is a device that could not be made: that it is not in a copy of the tree is
+    /// nobody's doing. An upper directory only lacks what was taken away.
+    fn is_left_out(&self, path: &LayerPath, entry: &Entry) -> bool {
+        is_device(entry)
+            && self.found.reading != Reading::Upper
+            && std::fs::symlink_metadata(self.found.unpacked.join(path.as_os_str())).is_err()
     }
 
     fn entry(

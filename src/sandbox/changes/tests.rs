@@ -153,6 +153,7 @@ fn shown(changes: &Changeset) -> Vec<String> {
 fn collected(directory: &Path, reading: Reading, ownership: Ownership, store: &Store) -> Changeset {
     let found = Found {
         before: &before(),
+        unpacked: directory,
         directory,
         reading,
         ownership,
@@ -260,4 +261,33 @@ fn recorded_owners_come_back_and_forged_ones_are_only_numbers() {
     for name in ["b", "c", "d"] {
         assert_eq!(owner(name), (0, 0), "{name}");
     }
+}
+
+#[test]
+fn a_device_that_could_not_be_made_was_not_removed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let store = Store::open(&at("store")).unwrap();
+    fs::create_dir(at("unpacked")).unwrap();
+    fs::create_dir(at("copy")).unwrap();
+    let mut before = Tree::new();
+    before.insert(path("null"), Entry::new(Node::CharDevice(1, 3), 0o666));
+    let gone = |reading| {
+        let found = Found {
+            before: &before,
+            unpacked: &at("unpacked"),
+            directory: &at("copy"),
+            reading,
+            ownership: Ownership::Real,
+            owners: &BTreeMap::new(),
+            masked: &BTreeSet::new(),
+            made: &BTreeSet::new(),
+        };
+        shown(&collect(&found, &store).unwrap().changes)
+    };
+    let whole = Reading::Whole { since: 0 };
+    assert_eq!(gone(whole), [""; 0]);
+    // What stands there need not be a device for this.
+    fs::write(at("unpacked/null"), "").unwrap();
+    assert_eq!(gone(whole), ["/null gone"]);
 }
