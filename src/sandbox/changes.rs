@@ -316,6 +316,16 @@ impl Collector<'_> {
         done
     }
 
+    /// The size of a file. One with holes must find room on the disk before it is read.
+    fn size(&self, path: &LayerPath, stat: &Stat) -> Result<u64, SandboxError> {
+        let size = stat.st_size.cast_unsigned();
+        if size > stat.st_blocks.cast_unsigned().saturating_mul(512) {
+            let room = self.packer.has_room(size);
+            room.map_err(SandboxError::io("keep", &self.on_disk(path)))?;
+        }
+        Ok(size)
+    }
+
     fn file(
         &mut self,
         directory: &OwnedFd,
@@ -328,7 +338,7 @@ impl Collector<'_> {
         let opened = rustix::fs::openat(directory, name, flags, Mode::empty())
             .map_err(|error| self.failed("open", path, error))?;
         let opened = std::fs::File::from(opened);
-        let size = stat.st_size.cast_unsigned();
+        let size = self.size(path, stat)?;
         let shown = self.on_disk(path);
         let keeping = |error| SandboxError::io("read the content of", &shown)(error);
         let content = match size {

@@ -291,3 +291,28 @@ fn a_device_that_could_not_be_made_was_not_removed() {
     fs::write(at("unpacked/null"), "").unwrap();
     assert_eq!(gone(whole), ["/null gone"]);
 }
+
+#[test]
+fn a_file_that_is_one_endless_hole_is_refused_at_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let upper = scratch.path().join("upper");
+    let store = Store::open(&scratch.path().join("store")).unwrap();
+    fs::create_dir(&upper).unwrap();
+    let hole = fs::File::create(upper.join("hole")).unwrap();
+    if hole.set_len(8 << 40).is_err() {
+        eprintln!("skipped: this file system has no files of this size");
+        return;
+    }
+    let found = Found {
+        before: &Tree::new(),
+        unpacked: &upper,
+        directory: &upper,
+        reading: Reading::Upper,
+        ownership: Ownership::Real,
+        owners: &BTreeMap::new(),
+        masked: &BTreeSet::new(),
+        made: &BTreeSet::new(),
+    };
+    let error = collect(&found, &store).unwrap_err();
+    assert!(error.to_string().contains("hole"), "{error}");
+}
