@@ -44,6 +44,8 @@ pub(crate) enum Reading {
 pub(crate) struct Found<'a> {
     /// The tree as the command was given it.
     pub(crate) before: &'a Tree,
+    /// The same tree as it was unpacked, perhaps without devices.
+    pub(crate) unpacked: &'a Path,
     /// The directory that it wrote to.
     pub(crate) directory: &'a Path,
     pub(crate) reading: Reading,
@@ -79,6 +81,7 @@ pub(crate) fn collect(found: &Found<'_>, store: &Store) -> Result<Collected, San
         changes: Changeset::new(),
         inodes: BTreeMap::new(),
         unchanged: BTreeMap::new(),
+        trust: Trust::Times,
         notes: Vec::new(),
     };
     collector.directory(&root, &LayerPath::root(), Merge::WithBefore)?;
@@ -100,6 +103,16 @@ enum Merge {
     Alone,
 }
 
+/// What tells that a file is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// A change time before the command.
+    Times,
+    /// Nothing but the file: a directory above it may have been another's before, and moving that
+    /// one did not touch what is in it.
+    Contents,
+}
+
 struct Collector<'a> {
     found: &'a Found<'a>,
     packer: Packer<'a>,
@@ -109,6 +122,8 @@ struct Collector<'a> {
     /// Names of such files that are as they were, by number. If the file gets a new name, a layer
     /// needs the old one beside it, or the two would be two files.
     unchanged: BTreeMap<u64, Vec<(LayerPath, Entry)>>,
+    /// How far the directory that is read can be trusted.
+    trust: Trust,
     notes: Vec<String>,
 }
 
@@ -165,16 +180,23 @@ impl Collector<'_> {
         let before = self.found.before.children(path);
         let gone: Vec<LayerPath> = before
             .filter(|(child, entry)| {
-                let is_left_out = self.found.ownership == Ownership::Recorded && is_device(entry);
                 !names.contains(child.name().unwrap_or_default())
                     && !self.found.masked.contains(*child)
-                    && !is_left_out
+                    && !self.is_left_out(child, entry)
             })
             .map(|(child, _)| child.clone())
             .collect();
         for child in gone {
             self.put(child, Change::Whiteout);
         }
+    }
+
+    /// Whether it is a device that could not be made: that it is not in a copy of the tree is
+    /// nobody's doing. An upper directory only lacks what was taken away.
+    fn is_left_out(&self, path: &LayerPath, entry: &Entry) -> bool {
+        is_device(entry)
+            && self.found.reading != Reading::Upper
+            && std::fs::symlink_metadata(self.found.unpacked.join(path.as_os_str())).is_err()
     }
 
     fn entry(
@@ -234,11 +256,32 @@ impl Collector<'_> {
 
     /// Whether the change time says that a command cannot have touched it.
     fn is_untouched(&self, path: &LayerPath, stat: &Stat) -> bool {
-        let Reading::Whole { since } = self.found.reading else {
-            return false;
-        };
+        self.trust == Trust::Times && self.is_older(stat) && self.found.before.entry(path).is_some()
+    }
+
+    /// Whether it was last changed before the command. Never so for what an upper directory holds.
+    fn is_older(&self, stat: &Stat) -> bool {
         let changed = i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec);
-        changed < since && self.found.before.entry(path).is_some()
+        matches!(self.found.reading, Reading::Whole { since } if changed < since)
+    }
+
+    /// How far what is in a directory can be trusted. One that was moved here has a new change
+    /// time, and so has the directory that holds it; any other is where it was.
+    fn trust_below(
+        &self,
+        directory: &OwnedFd,
+        path: &LayerPath,
+        stat: &Stat,
+    ) -> Result<Trust, SandboxError> {
+        if self.trust == Trust::Contents || self.is_older(stat) {
+            return Ok(self.trust);
+        }
+        let holder = rustix::fs::fstat(directory)
+            .map_err(|error| self.failed("look at the directory of", path, error))?;
+        Ok(match self.is_older(&holder) {
+            true => Trust::Times,
+            false => Trust::Contents,
+        })
     }
 
     /// A directory and what is in it.
@@ -266,7 +309,21 @@ impl Collector<'_> {
             true => Merge::Alone,
             false => Merge::WithBefore,
         };
-        self.directory(&opened, path, merge)
+        let below = self.trust_below(directory, path, stat)?;
+        let here = std::mem::replace(&mut self.trust, below);
+        let done = self.directory(&opened, path, merge);
+        self.trust = here;
+        done
+    }
+
+    /// The size of a file. One with holes must find room on the disk before it is read.
+    fn size(&self, path: &LayerPath, stat: &Stat) -> Result<u64, SandboxError> {
+        let size = stat.st_size.cast_unsigned();
+        if size > stat.st_blocks.cast_unsigned().saturating_mul(512) {
+            let room = self.packer.has_room(size);
+            room.map_err(SandboxError::io("keep", &self.on_disk(path)))?;
+        }
+        Ok(size)
     }
 
     fn file(
@@ -281,7 +338,7 @@ impl Collector<'_> {
         let opened = rustix::fs::openat(directory, name, flags, Mode::empty())
             .map_err(|error| self.failed("open", path, error))?;
         let opened = std::fs::File::from(opened);
-        let size = stat.st_size.cast_unsigned();
+        let size = self.size(path, stat)?;
         let shown = self.on_disk(path);
         let keeping = |error| SandboxError::io("read the content of", &shown)(error);
         let content = match size {

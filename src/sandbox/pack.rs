@@ -56,6 +56,25 @@ impl<'a> Packer<'a> {
         })
     }
 
+    /// Whether the disk could hold a content of `size` bytes. A file may be all hole and have any
+    /// size: to read it first would take days.
+    ///
+    /// # Errors
+    /// It could not.
+    pub(crate) fn has_room(&self, size: u64) -> io::Result<()> {
+        let disk = rustix::fs::statvfs(self.store.root())?;
+        if size
+            <= disk
+                .f_bavail
+                .saturating_mul(disk.f_frsize)
+                .max(PORTION as u64)
+        {
+            return Ok(());
+        }
+        let told = format!("it has {size} bytes, more than the store's disk has left");
+        Err(io::Error::new(io::ErrorKind::StorageFull, told))
+    }
+
     /// Keeps a content that was looked at, unless it is in the pack already.
     ///
     /// # Errors

@@ -196,6 +196,7 @@ pub(crate) fn collect_here(
     let store = Store::open(store).map_err(|error| keeping(&error))?;
     let found = Found {
         before: &before,
+        unpacked: lower,
         directory,
         reading,
         ownership: ownership(tier),

@@ -18,8 +18,12 @@ fn before() -> Tree {
         "etc/deep/er",
         "gone",
         "gone/sub",
+        "one",
+        "one/sub",
         "run",
         "swap",
+        "two",
+        "two/sub",
     ] {
         put(directory, Entry::directory(0o755));
     }
@@ -29,8 +33,12 @@ fn before() -> Tree {
         "etc/deep/er/c",
         "gone/f",
         "gone/sub/g",
+        "one/same",
+        "one/sub/same",
         "swap/old",
         "swap/both",
+        "two/same",
+        "two/sub/same",
     ] {
         put(file, Entry::file(file, 0o644));
     }
@@ -47,7 +55,7 @@ fn before() -> Tree {
 }
 
 /// What a command does, and what must come of it.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("true", &[]),
     ("touch etc/a etc/deep", &[]),
     ("cat etc/a > t && cat t > etc/a && rm t", &[]),
@@ -85,6 +93,29 @@ const COMMANDS: [(&str, &[&str]); 18] = [
         &["/swap dir", "/swap/old gone"],
     ),
     ("rm -r gone && echo file > gone", &["/gone file"]),
+    // What is in a directory that took another's place was not touched itself.
+    (
+        "rm -r one && mv two one",
+        &[
+            "/one dir",
+            "/one/same file",
+            "/one/sub dir",
+            "/one/sub/same file",
+            "/two gone",
+        ],
+    ),
+    (
+        "mv one/sub s && mv two/sub one/sub && mv s two/sub",
+        &[
+            "/one dir",
+            "/one/sub dir",
+            "/one/sub/same file",
+            "/two dir",
+            "/two/sub dir",
+            "/two/sub/same file",
+        ],
+    ),
+    ("mv one o && mv o one", &[]),
     (
         "rm etc/a && mkdir etc/a && echo x > etc/a/x",
         &["/etc dir", "/etc/a dir", "/etc/a/x file"],
@@ -122,6 +153,7 @@ fn shown(changes: &Changeset) -> Vec<String> {
 fn collected(directory: &Path, reading: Reading, ownership: Ownership, store: &Store) -> Changeset {
     let found = Found {
         before: &before(),
+        unpacked: directory,
         directory,
         reading,
         ownership,
@@ -167,6 +199,8 @@ fn an_overlay_and_a_copy_tell_the_same() {
         assert_eq!(shown(&over), expected, "{command}");
 
         unpack(&before(), &store, &at("copy"), Ownership::Real).unwrap();
+        // Files get the time of the clock's last tick: by the next one, time can be trusted.
+        std::thread::sleep(std::time::Duration::from_millis(20));
         let stamp = fs::metadata(tempfile::NamedTempFile::new_in(scratch.path()).unwrap()).unwrap();
         let since = std::os::unix::fs::MetadataExt::ctime(&stamp);
         let since = i128::from(since) * 1_000_000_000
@@ -227,4 +261,58 @@ fn recorded_owners_come_back_and_forged_ones_are_only_numbers() {
     for name in ["b", "c", "d"] {
         assert_eq!(owner(name), (0, 0), "{name}");
     }
+}
+
+#[test]
+fn a_device_that_could_not_be_made_was_not_removed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let store = Store::open(&at("store")).unwrap();
+    fs::create_dir(at("unpacked")).unwrap();
+    fs::create_dir(at("copy")).unwrap();
+    let mut before = Tree::new();
+    before.insert(path("null"), Entry::new(Node::CharDevice(1, 3), 0o666));
+    let gone = |reading| {
+        let found = Found {
+            before: &before,
+            unpacked: &at("unpacked"),
+            directory: &at("copy"),
+            reading,
+            ownership: Ownership::Real,
+            owners: &BTreeMap::new(),
+            masked: &BTreeSet::new(),
+            made: &BTreeSet::new(),
+        };
+        shown(&collect(&found, &store).unwrap().changes)
+    };
+    let whole = Reading::Whole { since: 0 };
+    assert_eq!(gone(whole), [""; 0]);
+    // What stands there need not be a device for this.
+    fs::write(at("unpacked/null"), "").unwrap();
+    assert_eq!(gone(whole), ["/null gone"]);
+}
+
+#[test]
+fn a_file_that_is_one_endless_hole_is_refused_at_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let upper = scratch.path().join("upper");
+    let store = Store::open(&scratch.path().join("store")).unwrap();
+    fs::create_dir(&upper).unwrap();
+    let hole = fs::File::create(upper.join("hole")).unwrap();
+    if hole.set_len(8 << 40).is_err() {
+        eprintln!("skipped: this file system has no files of this size");
+        return;
+    }
+    let found = Found {
+        before: &Tree::new(),
+        unpacked: &upper,
+        directory: &upper,
+        reading: Reading::Upper,
+        ownership: Ownership::Real,
+        owners: &BTreeMap::new(),
+        masked: &BTreeSet::new(),
+        made: &BTreeSet::new(),
+    };
+    let error = collect(&found, &store).unwrap_err();
+    assert!(error.to_string().contains("hole"), "{error}");
 }

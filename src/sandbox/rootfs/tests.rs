@@ -52,6 +52,7 @@ fn one_of_everything() -> Tree {
 fn read_back(directory: &Path, ownership: Ownership, store: &Store) -> Changeset {
     let found = Found {
         before: &Tree::new(),
+        unpacked: directory,
         directory,
         reading: Reading::Whole { since: 0 },
         ownership,
