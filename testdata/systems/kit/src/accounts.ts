@@ -26,10 +26,12 @@ export interface AccountOptions {
   lifetime: string;
   /** Before every attempt to register or log in. */
   limit: RequestHandler;
+  /** The role of who registers; `member` without it. */
+  roleOf?: (email: string) => string;
 }
 
 /** `POST /register`, `POST /login` and `GET /me`. */
-export function accountRoutes({ accounts, hasher, tokens, lifetime, limit }: AccountOptions): Router {
+export function accountRoutes({ accounts, hasher, tokens, lifetime, limit, roleOf }: AccountOptions): Router {
   const router = Router();
   // Compared with where there is no account, so that time does not tell which addresses exist.
   const nobody = hasher.hash(randomUUID());
@@ -40,7 +42,7 @@ export function accountRoutes({ accounts, hasher, tokens, lifetime, limit }: Acc
       id: randomUUID(),
       email,
       password: await hasher.hash(password),
-      role: "member",
+      role: roleOf?.(email) ?? "member",
       createdAt: new Date().toISOString(),
     });
     response.status(201).json(visible(account));

@@ -1,17 +1,15 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Express } from "express";
 import multer from "multer";
 import { z } from "zod";
 import { openClient } from "./generated/client.js";
-import { openDatabase } from "./kit/database.js";
 import { HttpError, body } from "./kit/errors.js";
 import { square } from "./kit/images.js";
-import { openCounters, rateLimit } from "./kit/rate-limit.js";
-import { createApp } from "./kit/service.js";
-import { common, read, tokenKey } from "./kit/settings.js";
-import { Tokens, identityOf } from "./kit/tokens.js";
+import { rateLimit } from "./kit/rate-limit.js";
+import { assemble, type Running } from "./kit/running.js";
+import { common, read } from "./kit/settings.js";
+import { identityOf } from "./kit/tokens.js";
 
 const SIDE = 256;
 
@@ -22,30 +20,18 @@ const own = common.extend({
 
 const change = z.object({ name: z.string().min(1).max(80), bio: z.string().max(1000).optional() });
 
-export interface Running {
-  app: Express;
-  port: number;
-  close: () => Promise<void>;
-}
-
 /** The whole service, from its environment. */
 export async function createUser(environment: NodeJS.ProcessEnv): Promise<Running> {
   const settings = read(own, { PORT: "3002", ...environment });
-  const database = openDatabase(settings.DATABASE_URL);
-  const counters = await openCounters(settings.REDIS_URL);
-  const { profile: profiles } = openClient(database);
-  const tokens = new Tokens(tokenKey(settings.JWT_SECRET), "accounts");
   await mkdir(settings.UPLOAD_PATH, { recursive: true });
   const upload = multer({ storage: multer.memoryStorage(), limits: { fileSize: settings.UPLOAD_MAX_SIZE, files: 1 } });
 
-  const app = createApp({
+  return assemble({
     name: "user",
-    traces: settings.OTEL_EXPORTER_OTLP_ENDPOINT,
-    details: async () => {
-      await database.ping();
-      return { storage: database.kind, counters: counters.kind };
-    },
-    routes: (app) => {
+    issuer: "accounts",
+    settings,
+    routes: (app, { database, counters, tokens }) => {
+      const { profile: profiles } = openClient(database);
       app.use(rateLimit(counters, "all", 300, 60_000));
 
       app.get("/users/me", tokens.required(), async (_request, response) => {
@@ -84,8 +70,4 @@ export async function createUser(environment: NodeJS.ProcessEnv): Promise<Runnin
       });
     },
   });
-  const close = async () => {
-    await Promise.all([database.close(), counters.close()]);
-  };
-  return { app, port: settings.PORT, close };
 }
