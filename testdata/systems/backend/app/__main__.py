@@ -1,5 +1,8 @@
 """`python -m app`: serves until SIGTERM."""
 
+import signal
+import sys
+
 import uvicorn
 
 from app.main import create_app
@@ -12,6 +15,8 @@ def application():
 
 
 if __name__ == "__main__":
+    # uvicorn ends its work and then raises the signal again: to have stopped well is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = Settings()
     uvicorn.run(
         "app.__main__:application" if settings.debug else create_app(settings),
