@@ -307,7 +307,10 @@ impl<'a> Walk<'a> {
             index.other
         } else if media_type.is_manifest() {
             let manifest: Manifest = layout::document(self.files, descriptor)?;
-            manifest.layers.iter().for_each(|layer| self.add_blob(layer));
+            manifest
+                .layers
+                .iter()
+                .for_each(|layer| self.add_blob(layer));
             if self.seen.insert(manifest.config.digest) {
                 self.configs.push(manifest.config);
             }

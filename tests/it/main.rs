@@ -15,6 +15,7 @@ mod copy_like_buildkit; // copy makes the trees that BuildKit makes
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
+mod registry_push; // images to registries: what is sent, what is not, what goes on after a kill
 mod run_containers; // builds with commands inside docker's and podman's containers
 mod run_steps; // commands in specs: what they see, when they run again, what stays
 mod run_tiers; // commands in every tier, as root and as a user made for it

@@ -51,7 +51,7 @@ fn layer_digests(base: &BaseImage) -> Vec<String> {
 }
 
 /// Little patience, so that what never comes is not waited for.
-fn hasty() -> RegistrySettings {
+pub(crate) fn hasty() -> RegistrySettings {
     let patience = Patience {
         answer: Duration::from_secs(2),
         idle: Duration::from_millis(700),

@@ -31,19 +31,27 @@ impl<'a> Counter<'a> {
             watch,
         };
         if total > 0 {
-            counter.add(0);
+            counter.tell(0);
         }
         counter
     }
 
     fn add(&self, count: u64) {
-        let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
-        (self.watch)(Progress {
-            done,
-            total: self.total,
-        });
+        let before = self.done.fetch_add(count, Ordering::Relaxed);
+        let done = before + count;
+        if before / TELLING != done / TELLING || done == self.total {
+            self.tell(done);
+        }
+    }
+
+    fn tell(&self, done: u64) {
+        let total = self.total;
+        (self.watch)(Progress { done, total });
     }
 }
+
+/// How many bytes are told of at once.
+const TELLING: u64 = 256 << 10;
 
 /// The bytes of one blob, to be read from any offset, as often as it takes.
 pub(crate) struct Outgoing<'a> {
@@ -162,7 +170,10 @@ impl Read for Part<'_> {
         let count = match reader.read(&mut buffer[..most]) {
             Ok(0) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("it ends after {} of {} bytes", self.at, self.outgoing.blob.size),
+                format!(
+                    "it ends after {} of {} bytes",
+                    self.at, self.outgoing.blob.size
+                ),
             )),
             result => result,
         };
@@ -175,7 +186,9 @@ impl Read for Part<'_> {
             }
         };
         self.at += count as u64;
-        self.outgoing.sent.fetch_add(count as u64, Ordering::Relaxed);
+        self.outgoing
+            .sent
+            .fetch_add(count as u64, Ordering::Relaxed);
         self.outgoing.reach(self.at);
         Ok(count)
     }

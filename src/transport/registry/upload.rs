@@ -13,9 +13,7 @@ use ureq::http::Method;
 
 use crate::oci::{BlobError, BlobSource, Descriptor};
 use crate::transport::error::TransportError;
-use crate::transport::http::{
-    Opener, Passing, Payload, Response, Retry, Url, query_encoded,
-};
+use crate::transport::http::{Opener, Passing, Payload, Response, Retry, Url, query_encoded};
 use crate::transport::registry::client::{Access, Place};
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::outgoing::{Counter, Outgoing};
@@ -32,8 +30,13 @@ pub(crate) struct Upload<'a> {
     chunk: u64,
     /// Whether the registry takes no chunks.
     whole: bool,
-    /// Whether some of the bytes were sent by someone else, who may have sent wrong ones.
+    /// Whether it went on from where the registry said: then its bytes may be others than ours.
     resumed: bool,
+    /// Whether something went wrong: then the registry is asked whether it wants the bytes, because
+    /// one that says no and closes the connection while they are sent is not heard.
+    cautious: bool,
+    /// How often the registry wanted other bytes than it had said.
+    contradictions: u32,
 }
 
 /// Why an upload did not get on.
@@ -97,13 +100,14 @@ impl<'a> Upload<'a> {
             chunk: client.settings().chunk.get(),
             whole: false,
             resumed: false,
+            cautious: false,
+            contradictions: 0,
         })
     }
 
     /// Brings the blob there: from `other`, a repository of the same registry, or by its bytes.
     pub(crate) fn run(mut self, other: Option<&str>) -> Result<Uploaded, TransportError> {
         let mut session = self.record.recall();
-        self.resumed = session.is_some();
         if let Some(other) = other.filter(|_| session.is_none()) {
             match self.mount(other)? {
                 Mounting::Mounted => {
@@ -140,6 +144,7 @@ impl<'a> Upload<'a> {
                 (troubles, furthest) = (0, offset);
             }
             troubles += 1;
+            self.cautious = true;
             let (error, asked) = match trouble {
                 Trouble::Final(error) => return Err(error),
                 Trouble::Passing(error, asked) => (error, asked),
@@ -170,6 +175,7 @@ impl<'a> Upload<'a> {
                 return Ok(());
             }
             *session = self.where_it_is(known)?;
+            self.resumed = session.as_ref().is_some_and(|session| session.offset > 0);
         }
         if self.whole && session.as_ref().is_some_and(|session| session.offset > 0) {
             *session = None;
@@ -286,7 +292,7 @@ impl<'a> Upload<'a> {
         let answer = self.send(Method::PATCH, place, headers, offset, count)?;
         match answer.status() {
             200..=299 => {}
-            416 => return Err(self.asked_again(answer)),
+            416 => return Err(self.elsewhere(answer)),
             400..=499 | 501 if !matches!(answer.status(), 403 | 404 | 408 | 410 | 413 | 429) => {
                 self.whole = true;
                 return Err(self.gone(answer));
@@ -297,9 +303,8 @@ impl<'a> Upload<'a> {
         let range = answer.header("range").and_then(received);
         let reached = range.unwrap_or(offset + count);
         if reached <= offset || reached > offset + count {
-            let problem = format!(
-                "after bytes {offset}-{last} it says that it has {reached} bytes"
-            );
+            let problem =
+                format!("after bytes {offset}-{last} it says that it has {reached} bytes");
             let action = self.action("send a part of");
             return Err(Trouble::Gone(
                 RegistryError::Misbehaves { action, problem }.into(),
@@ -325,7 +330,7 @@ impl<'a> Upload<'a> {
                 Ok(self.target.check_digest(&answer, &digest, what)?)
             }
             404 | 410 => Err(self.gone(answer)),
-            416 => Err(self.asked_again(answer)),
+            416 => Err(self.elsewhere(answer)),
             400 => {
                 self.check_own_bytes().map_err(Trouble::Final)?;
                 match self.resumed {
@@ -341,10 +346,13 @@ impl<'a> Upload<'a> {
         &self,
         method: Method,
         place: Url,
-        headers: Vec<(&'static str, String)>,
+        mut headers: Vec<(&'static str, String)>,
         offset: u64,
         count: u64,
     ) -> Result<Response, Trouble> {
+        if self.cautious && count > 0 {
+            headers.push(("expect", "100-continue".to_owned()));
+        }
         let open = || self.outgoing.open(offset, count);
         let open: &Opener<'_> = &open;
         let answer = self.target.ask(Ask {
@@ -367,13 +375,16 @@ impl<'a> Upload<'a> {
     /// A registry that finds other bytes than were promised may be right.
     fn check_own_bytes(&self) -> Result<(), TransportError> {
         let digest = self.blob.digest;
-        let found = self.outgoing.digest().and_then(|found| match found == digest {
-            true => Ok(()),
-            false => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                BlobError::Digest { digest, found },
-            )),
-        });
+        let found = self
+            .outgoing
+            .digest()
+            .and_then(|found| match found == digest {
+                true => Ok(()),
+                false => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    BlobError::Digest { digest, found },
+                )),
+            });
         found.map_err(|source| self.unreadable(source))
     }
 
@@ -384,9 +395,15 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn asked_again(&self, answer: Response) -> Trouble {
-        let error = RegistryError::refused(self.action("send a part of"), answer);
-        Trouble::Passing(error.into(), None)
+    /// The registry is somewhere else than we thought: it is asked, and if that does not help the
+    /// blob begins anew.
+    fn elsewhere(&mut self, answer: Response) -> Trouble {
+        let error = RegistryError::refused(self.action("send a part of"), answer).into();
+        self.contradictions += 1;
+        match self.contradictions % 2 {
+            1 => Trouble::Passing(error, None),
+            _ => Trouble::Gone(error),
+        }
     }
 
     fn gone(&self, answer: Response) -> Trouble {
@@ -403,6 +420,10 @@ impl<'a> Upload<'a> {
     }
 
     fn action(&self, doing: &str) -> String {
-        format!("{doing} blob {} to {}", self.blob.digest, self.target.name())
+        format!(
+            "{doing} blob {} to {}",
+            self.blob.digest,
+            self.target.name()
+        )
     }
 }

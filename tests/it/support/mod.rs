@@ -19,5 +19,6 @@ pub(crate) mod registry;
 pub(crate) mod rich;
 pub(crate) mod sandbox;
 pub(crate) mod source;
+pub(crate) mod strict_registry;
 pub(crate) mod token_server;
 pub(crate) mod tree_text;
