@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::registry_pull::hasty;
 use crate::support::fault_server::{Asked, FaultServer, Reply};
 use crate::support::file_set::FileSet;
+use crate::support::gate::Gate;
 use crate::support::image_fixture::{Image, Layer, architecture, set_index};
 use crate::support::listing::content_of;
 use crate::support::peers::{Podman, Skopeo, peer};
@@ -172,8 +173,8 @@ fn images_go_through_every_door_and_come_back_the_same() {
     let digest = entries(&layout)[0]["digest"].as_str().unwrap().to_owned();
     for (wire, door) in [
         (Wire::Plain, Door::Open),
-        (Wire::Tls, Door::Htpasswd),
         (Wire::Tls, Door::Token),
+        (Wire::Tls, Door::Htpasswd),
     ] {
         let server = peer!(RegistryServer::start(wire, door));
         let pusher = Pusher::new(&layout);
@@ -590,6 +591,62 @@ fn a_killed_push_is_gone_on_with_by_the_next_process() {
 }
 
 #[test]
+fn docker_registry_goes_on_after_the_last_whole_chunk() {
+    let skopeo = peer!(Skopeo::start());
+    let server = peer!(RegistryServer::open());
+    let layout = image().oci_layout("v1");
+    let gate = Gate::before(server.address(), 2);
+    let pusher = Pusher::new(&layout);
+    let reference = format!("{}/a/b:1", gate.address());
+    let args = [
+        "oci:lay",
+        &reference,
+        "--chunk-size",
+        "200000",
+        "--print",
+        "json",
+    ];
+    let mut child = push_command(&pusher, &args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !gate.has_stopped() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{}",
+            server.log()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What the small layer had on the way arrives before anything is counted.
+    std::thread::sleep(Duration::from_millis(300));
+    gate.open();
+    let before = gate.passed();
+    let ran = run(&mut push_command(&pusher, &args)).ok();
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let rest = image().layers[1].bytes.len() - 2 * CHUNK;
+    let line = &report["pushes"][0];
+    assert_eq!(
+        line["blobs"][1]["sent"],
+        json!(rest),
+        "{line} {}",
+        server.log()
+    );
+    // The registry's own side of the wire agrees with what is told.
+    let passed = gate.passed() - before;
+    assert_eq!(line["bytes_sent"], json!(passed), "{line}");
+    assert!(passed < rest + 20_000, "{passed}");
+    let reference = format!("{}/a/b:1", server.address());
+    let copied = pulled_by_skopeo(&skopeo, &pusher.sandbox, &[], &reference);
+    assert_eq!(entries(&copied)[0]["digest"], report["digest"]);
+}
+
+#[test]
 fn a_place_that_is_gone_costs_the_way_and_not_the_push() {
     let layout = image().oci_layout("v1");
     let broken = Arc::new(AtomicUsize::new(1));
@@ -718,28 +775,33 @@ fn tokens_that_expire_on_the_way_are_fetched_anew() {
                 challenge,
             )))
         };
-        let token = asked.header("authorization")?.to_owned();
+        let Some(token) = asked.header("authorization").map(str::to_owned) else {
+            return challenge();
+        };
         let mut uses = uses.lock().unwrap();
         let used = uses.entry(token).or_default();
         *used += 1;
         // Each is good for four requests.
         if *used > 4 { challenge() } else { None }
     });
-    // Nobody comes in without one.
     let layout = image().oci_layout("v1");
-    let door = Arc::new(server);
     let mut pusher = Pusher::new(&layout);
     pusher.settings.parallel = std::num::NonZeroUsize::MIN;
     let folder = pusher.sandbox.path("auth.json");
     let account = json!({"username": USER, "password": PASSWORD});
     std::fs::write(
         &folder,
-        json!({"auths": {door.address(): account}}).to_string(),
+        json!({"auths": {server.address(): account}}).to_string(),
     )
     .unwrap();
     pusher.settings.auth_files = vec![folder];
-    pusher.push(&format!("{}/a/b:1", door.address())).unwrap();
-    assert!(door.manifest("a/b", "1").is_some());
+    pusher.push(&format!("{}/a/b:1", server.address())).unwrap();
+    assert!(server.manifest("a/b", "1").is_some());
+    let (asked, given) = (server.asked().len(), given.load(Ordering::SeqCst));
+    assert!(
+        given >= 4 && given > asked / 8,
+        "{given} tokens for {asked} requests"
+    );
 }
 
 #[test]

@@ -42,11 +42,11 @@ pub(crate) struct Upload<'a> {
 /// Why an upload did not get on.
 enum Trouble {
     /// It may do so after a while, from where the registry says.
-    Passing(TransportError, Option<Duration>),
+    Passing(Box<TransportError>, Option<Duration>),
     /// It may do so from the beginning.
-    Gone(TransportError),
+    Gone(Box<TransportError>),
     /// It never will.
-    Final(TransportError),
+    Final(Box<TransportError>),
 }
 
 /// What comes of asking for a mount.
@@ -72,8 +72,8 @@ impl From<RegistryError> for Trouble {
             _ => None,
         };
         match passing {
-            Some(Passing { asked }) => Trouble::Passing(error.into(), asked),
-            None => Trouble::Final(error.into()),
+            Some(Passing { asked }) => Trouble::Passing(boxed(error), asked),
+            None => Trouble::Final(boxed(error)),
         }
     }
 }
@@ -146,7 +146,7 @@ impl<'a> Upload<'a> {
             troubles += 1;
             self.cautious = true;
             let (error, asked) = match trouble {
-                Trouble::Final(error) => return Err(error),
+                Trouble::Final(error) => return Err(*error),
                 Trouble::Passing(error, asked) => (error, asked),
                 Trouble::Gone(error) => {
                     self.record.forget();
@@ -161,7 +161,7 @@ impl<'a> Upload<'a> {
             }
             match patience.pause_before(troubles + 1, asked) {
                 Some(pause) => std::thread::sleep(pause),
-                None => return Err(error),
+                None => return Err(*error),
             }
         }
     }
@@ -306,9 +306,10 @@ impl<'a> Upload<'a> {
             let problem =
                 format!("after bytes {offset}-{last} it says that it has {reached} bytes");
             let action = self.action("send a part of");
-            return Err(Trouble::Gone(
-                RegistryError::Misbehaves { action, problem }.into(),
-            ));
+            return Err(Trouble::Gone(boxed(RegistryError::Misbehaves {
+                action,
+                problem,
+            })));
         }
         let next = self.target.location(&answer, &self.action("send"))?;
         session.place = next.unwrap_or_else(|| session.place.clone());
@@ -332,7 +333,8 @@ impl<'a> Upload<'a> {
             404 | 410 => Err(self.gone(answer)),
             416 => Err(self.elsewhere(answer)),
             400 => {
-                self.check_own_bytes().map_err(Trouble::Final)?;
+                self.check_own_bytes()
+                    .map_err(|error| Trouble::Final(Box::new(error)))?;
                 match self.resumed {
                     true => Err(self.gone(answer)),
                     false => Err(self.refused("send", answer)),
@@ -367,7 +369,7 @@ impl<'a> Upload<'a> {
             retry: Retry::No,
         });
         match self.outgoing.failure() {
-            Some(source) => Err(Trouble::Final(self.unreadable(source))),
+            Some(source) => Err(Trouble::Final(Box::new(self.unreadable(source)))),
             None => Ok(answer?),
         }
     }
@@ -398,7 +400,10 @@ impl<'a> Upload<'a> {
     /// The registry is somewhere else than we thought: it is asked, and if that does not help the
     /// blob begins anew.
     fn elsewhere(&mut self, answer: Response) -> Trouble {
-        let error = RegistryError::refused(self.action("send a part of"), answer).into();
+        let error = boxed(RegistryError::refused(
+            self.action("send a part of"),
+            answer,
+        ));
         self.contradictions += 1;
         match self.contradictions % 2 {
             1 => Trouble::Passing(error, None),
@@ -407,12 +412,12 @@ impl<'a> Upload<'a> {
     }
 
     fn gone(&self, answer: Response) -> Trouble {
-        Trouble::Gone(RegistryError::refused(self.action("send"), answer).into())
+        Trouble::Gone(boxed(RegistryError::refused(self.action("send"), answer)))
     }
 
     fn refused(&self, doing: &str, answer: Response) -> Trouble {
         let passing = answer.passing();
-        let error = RegistryError::refused(self.action(doing), answer).into();
+        let error = boxed(RegistryError::refused(self.action(doing), answer));
         match passing {
             Some(Passing { asked }) => Trouble::Passing(error, asked),
             None => Trouble::Final(error),
@@ -426,4 +431,8 @@ impl<'a> Upload<'a> {
             self.target.name()
         )
     }
+}
+
+fn boxed(error: RegistryError) -> Box<TransportError> {
+    Box::new(error.into())
 }

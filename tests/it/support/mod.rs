@@ -7,6 +7,7 @@
 pub(crate) mod busybox;
 pub(crate) mod fault_server;
 pub(crate) mod file_set;
+pub(crate) mod gate;
 pub(crate) mod hostile;
 pub(crate) mod image_fixture;
 pub(crate) mod image_reader;
