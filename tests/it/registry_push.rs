@@ -637,9 +637,10 @@ fn docker_registry_goes_on_after_the_last_whole_chunk() {
         "{line} {}",
         server.log()
     );
-    // The registry's own side of the wire agrees with what is told.
+    // The other side of the wire agrees with what is told, but for an attempt at TLS.
     let passed = gate.passed() - before;
-    assert_eq!(line["bytes_sent"], json!(passed), "{line}");
+    let told = line["bytes_sent"].as_u64().unwrap();
+    assert!(told.abs_diff(passed as u64) < 1_000, "{passed}: {line}");
     assert!(passed < rest + 20_000, "{passed}");
     let reference = format!("{}/a/b:1", server.address());
     let copied = pulled_by_skopeo(&skopeo, &pusher.sandbox, &[], &reference);

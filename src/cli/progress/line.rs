@@ -67,16 +67,8 @@ impl Line {
                 delivery,
                 sent,
             } => {
-                let (verb, style) = match delivery {
-                    Delivery::Sent => ("Sent", GREEN),
-                    Delivery::Mounted => ("Mounted", CYAN),
-                    Delivery::Present => ("There", CYAN),
-                };
-                let rest = match delivery {
-                    Delivery::Sent if sent < size => format!(", {} of it now", Size(sent)),
-                    Delivery::Sent if sent > size => format!(", {} with repeats", Size(sent)),
-                    _ => String::new(),
-                };
+                let (verb, style) = arrival(delivery);
+                let rest = repeated(delivery, size, sent);
                 let text = format!("{} in {name} ({}{rest})", digest.short(), Size(size));
                 line(verb, style, text)
             }
@@ -99,6 +91,24 @@ impl Line {
             Event::Warning { text } => line("Warning", YELLOW, text.to_owned()),
             _ => None,
         }
+    }
+}
+
+/// How a blob came there; what was sent is green, what was saved is cyan.
+fn arrival(delivery: Delivery) -> (&'static str, Style) {
+    match delivery {
+        Delivery::Sent => ("Sent", GREEN),
+        Delivery::Mounted => ("Mounted", CYAN),
+        Delivery::Present => ("There", CYAN),
+    }
+}
+
+/// What is worth telling of a blob that was not sent just once.
+fn repeated(delivery: Delivery, size: u64, sent: u64) -> String {
+    match delivery {
+        Delivery::Sent if sent < size => format!(", {} of it now", Size(sent)),
+        Delivery::Sent if sent > size => format!(", {} with repeats", Size(sent)),
+        _ => String::new(),
     }
 }
 

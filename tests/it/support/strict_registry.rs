@@ -153,6 +153,22 @@ impl StrictRegistry {
     }
 }
 
+/// A body that a client sends when it is told to: who refuses it never reads it.
+struct Awaited<R> {
+    stream: TcpStream,
+    is_awaited: bool,
+    inner: R,
+}
+
+impl<R: Read> Read for Awaited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if std::mem::take(&mut self.is_awaited) {
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        self.inner.read(buffer)
+    }
+}
+
 impl State {
     fn converse(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream.try_clone()?);
@@ -171,10 +187,11 @@ impl State {
             Some(Fault::CutAfter(count) | Fault::StopAfter(count)) => *count,
             _ => asked.length(),
         };
-        if asked.header("expect").is_some() {
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        }
-        let mut body = (&mut reader).take(taken as u64);
+        let mut body = Awaited {
+            stream: stream.try_clone()?,
+            is_awaited: asked.header("expect").is_some(),
+            inner: (&mut reader).take(taken as u64),
+        };
         let mut reply = self.answer(&asked, &mut body)?;
         match fault {
             Some(Fault::CutAfter(_) | Fault::LoseAnswer) => return Ok(()),
