@@ -359,7 +359,10 @@ impl<'a> Workshop<'a> {
         tree: &Tree,
     ) -> Result<Changeset, BuildError> {
         let source = match action {
-            Action::Add(add) => Some((SourceTree::Stage(self.download(add)?), SourceKind::Context)),
+            Action::Add(add) => {
+                let (tree, kind) = self.download(add)?;
+                Some((SourceTree::Stage(tree), kind))
+            }
             _ => {
                 let source = step.source.map(|source| self.source(source, setting.done));
                 source.transpose()?
