@@ -326,6 +326,7 @@ impl Workshop<'_> {
             program: commands.program.clone().unwrap_or_default(),
             scratch: self.store.root().join("scratch"),
             letter: commands.letter,
+            stop: self.stop.clone(),
         })
     }
 

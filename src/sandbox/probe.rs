@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::order::{End, Failed, Task};
 use crate::sandbox::run;
+use crate::sandbox::stop::StopSwitch;
 use crate::sandbox::tier::{Letter, Tier};
 
 /// What the sandbox must be told about the machine.
@@ -20,6 +21,8 @@ pub struct SandboxSettings {
     pub scratch: PathBuf,
     /// The only letter that is wanted, if one is.
     pub letter: Option<Letter>,
+    /// What ends commands early.
+    pub stop: StopSwitch,
 }
 
 /// A tier that works, and how far.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use boxwright::oci::Digest;
 use boxwright::sandbox::{
     Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError, SandboxSettings,
-    Secret, Stream, Tier, Writes, materialize, probe, run,
+    Secret, StopSwitch, Stream, Tier, Writes, materialize, probe, run,
 };
 use boxwright::store::Store;
 use boxwright::tree::{Change, Changeset, Entry, LayerPath, Node, Tree};
@@ -194,6 +194,7 @@ fn job_process() {
         program: env!("CARGO_BIN_EXE_boxwright").into(),
         scratch: order.scratch.clone(),
         letter: Some(order.tier.letter()),
+        stop: StopSwitch::default(),
     };
     let (out, err) = (Mutex::new(String::new()), Mutex::new(String::new()));
     let sink = |stream, line: &[u8]| {
