@@ -327,6 +327,7 @@ impl Workshop<'_> {
             scratch: self.store.root().join("scratch"),
             letter: commands.letter,
             stop: self.stop.clone(),
+            circumstances: commands.circumstances,
         })
     }
 
