@@ -62,7 +62,7 @@ impl FromStr for Output {
         let error = |message| Err(OutputError { message });
         match text.parse() {
             _ if text.starts_with("docker://") => error(format!(
-                "this version does not push to registries yet; write an archive and use `skopeo copy oci-archive:FILE {text}`"
+                "{text} is no file; images are pushed there, not written"
             )),
             Ok(ImageSource::Layout { dir, reference }) => Ok(Output::Layout { dir, reference }),
             Ok(ImageSource::OciArchive { file, reference }) => {
@@ -142,7 +142,7 @@ mod tests {
             ("", "is no output; write oci:DIR[:REF]"),
             (
                 "docker://registry.example/app:1",
-                "does not push to registries yet",
+                "images are pushed there",
             ),
             ("oci:", "names no path"),
             ("oci-archive::x", "names no path"),
