@@ -25,10 +25,7 @@ pub(crate) struct Outputs<'a> {
 }
 
 /// What cannot be done is said before the build, not after it.
-pub(crate) fn check(
-    request: &BuildRequest,
-    registries: &RegistryClient,
-) -> Result<(), BuildError> {
+pub(crate) fn check(request: &BuildRequest, registries: &RegistryClient) -> Result<(), BuildError> {
     let to_registry = request.outputs.iter().find_map(|output| match output {
         ImageSource::Registry(reference) => Some(reference),
         _ => None,

@@ -66,7 +66,10 @@ impl PushLine {
         let repository = &self.repository;
         let by_digest = self.tags.is_empty();
         let by_digest = by_digest.then(|| format!("{repository}@{}", self.digest));
-        let tags = self.tags.iter().map(move |tag| format!("{repository}:{tag}"));
+        let tags = self
+            .tags
+            .iter()
+            .map(move |tag| format!("{repository}:{tag}"));
         tags.chain(by_digest)
     }
 }
@@ -209,7 +212,8 @@ mod tests {
         let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let found = destinations(&references, &tags, &Digest::of(b"x"));
         let found = found.map_err(|error| error.to_string())?;
-        let show = |to: &Destination| format!("{} {}", to.repository.repository(), to.tags.join(","));
+        let show =
+            |to: &Destination| format!("{} {}", to.repository.repository(), to.tags.join(","));
         Ok(found.iter().map(show).collect())
     }
 
@@ -218,8 +222,16 @@ mod tests {
         let here = format!("r.x/a@{}", Digest::of(b"x"));
         let other = format!("r.x/a@{}", Digest::of(b"y"));
         for (references, tags, expected) in [
-            (vec!["r.x/a:1", "r.x/b", "r.x/a:2", "r.x/a:1"], vec!["latest"], vec!["r.x/a 1,2", "r.x/b latest"]),
-            (vec!["r.x/a"], vec!["1.4", "latest"], vec!["r.x/a 1.4,latest"]),
+            (
+                vec!["r.x/a:1", "r.x/b", "r.x/a:2", "r.x/a:1"],
+                vec!["latest"],
+                vec!["r.x/a 1,2", "r.x/b latest"],
+            ),
+            (
+                vec!["r.x/a"],
+                vec!["1.4", "latest"],
+                vec!["r.x/a 1.4,latest"],
+            ),
             (vec!["r.x/a"], vec![], vec!["r.x/a "]),
             (vec![&here], vec!["latest"], vec!["r.x/a "]),
         ] {

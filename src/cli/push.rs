@@ -35,7 +35,8 @@ fn request(args: &PushArgs, environment: &Environment) -> Result<PushRequest, Fa
     let source = image_argument::image(&args.image)?;
     if let ImageSource::Registry(reference) = &source {
         let headline = format!("{reference} is in a registry, and only files are pushed");
-        let hint = format!("copy it: skopeo copy --preserve-digests docker://{reference} docker://…");
+        let hint =
+            format!("copy it: skopeo copy --preserve-digests docker://{reference} docker://…");
         return Err(Failure::new(Blame::CommandLine, headline).hint(hint));
     }
     let mut registries = environment.registries(&args.network);

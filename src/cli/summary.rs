@@ -32,7 +32,11 @@ pub(crate) fn render(report: &BuildReport, took: Duration, width: usize) -> Stri
     let _ = writeln!(text, "  image ID  {}", report.image_id);
     text.push('\n');
     push_layers(&mut text, report, width);
-    for line in report.outputs.iter().filter_map(|output| output.push.as_ref()) {
+    for line in report
+        .outputs
+        .iter()
+        .filter_map(|output| output.push.as_ref())
+    {
         text.push('\n');
         push_repository(&mut text, line, width);
     }

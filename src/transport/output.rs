@@ -140,10 +140,7 @@ mod tests {
         for (text, why) in [
             ("app.tar", "is no output; write oci:DIR[:REF]"),
             ("", "is no output; write oci:DIR[:REF]"),
-            (
-                "docker://registry.example/app:1",
-                "images are pushed there",
-            ),
+            ("docker://registry.example/app:1", "images are pushed there"),
             ("oci:", "names no path"),
             ("oci-archive::x", "names no path"),
             ("dir:x", "is no output"),

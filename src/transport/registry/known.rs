@@ -61,7 +61,10 @@ pub(crate) fn other_places(
 ) -> Result<BTreeMap<Digest, String>, StoreError> {
     let mut places = BTreeMap::new();
     let mut add = |repository: &str, blobs: Vec<Digest>| {
-        for blob in blobs.into_iter().filter(|_| repository != endpoint.repository) {
+        for blob in blobs
+            .into_iter()
+            .filter(|_| repository != endpoint.repository)
+        {
             places.entry(blob).or_insert_with(|| repository.to_owned());
         }
     };
@@ -78,7 +81,10 @@ pub(crate) fn other_places(
         if text(&key, "registry") == Some(&endpoint.host)
             && let Some(repository) = text(&key, "repository")
         {
-            add(repository, serde_json::from_slice(&value).unwrap_or_default());
+            add(
+                repository,
+                serde_json::from_slice(&value).unwrap_or_default(),
+            );
         }
     }
     Ok(places)

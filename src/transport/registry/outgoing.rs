@@ -162,7 +162,10 @@ impl Read for Part<'_> {
         let count = match reader.read(&mut buffer[..most]) {
             Ok(0) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("it ends after {} of {} bytes", self.at, self.outgoing.blob.size),
+                format!(
+                    "it ends after {} of {} bytes",
+                    self.at, self.outgoing.blob.size
+                ),
             )),
             result => result,
         };
@@ -175,7 +178,9 @@ impl Read for Part<'_> {
             }
         };
         self.at += count as u64;
-        self.outgoing.sent.fetch_add(count as u64, Ordering::Relaxed);
+        self.outgoing
+            .sent
+            .fetch_add(count as u64, Ordering::Relaxed);
         self.outgoing.reach(self.at);
         Ok(count)
     }

@@ -61,14 +61,19 @@ mod tests {
         let items: Vec<u32> = (0..50).collect();
         for parallel in [1, 4, 80] {
             let doubled = each(&items, parallel, |item| Ok::<_, u32>(item * 2)).unwrap();
-            assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+            assert_eq!(
+                doubled,
+                items.iter().map(|item| item * 2).collect::<Vec<_>>()
+            );
             let count = AtomicUsize::new(0);
             let failed = each(&items, parallel, |item| {
                 count.fetch_add(1, Ordering::Relaxed);
                 if *item < 3 { Err(*item) } else { Ok(()) }
             });
             assert!(failed.unwrap_err() < 3);
-            assert!(count.into_inner() <= parallel.max(1).min(50) + 50 * usize::from(parallel > 50));
+            assert!(
+                count.into_inner() <= parallel.max(1).min(50) + 50 * usize::from(parallel > 50)
+            );
         }
         assert_eq!(each(&[], 4, |_: &u32| Ok::<u32, ()>(1)), Ok(Vec::new()));
     }

@@ -144,8 +144,10 @@ impl Push<'_> {
         let places = match there.contains(&false) {
             false => Default::default(),
             // Without what is known everything is sent.
-            true => known::other_places(self.target.client, self.target.store, self.target.endpoint)
-                .unwrap_or_default(),
+            true => {
+                known::other_places(self.target.client, self.target.store, self.target.endpoint)
+                    .unwrap_or_default()
+            }
         };
         let tell = |progress| (self.watch)(PushNews::Progress(progress));
         let counter = Counter::new(total, &tell);

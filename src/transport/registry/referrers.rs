@@ -78,11 +78,7 @@ fn read(target: &Target<'_>, place: &str, what: &str) -> Result<Index, RegistryE
 /// What the list says of a document: its type and its annotations stand there, too.
 fn entry(referrer: &Descriptor, bytes: &[u8]) -> Descriptor {
     let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let mut entry = Descriptor::new(
-        referrer.media_type.clone(),
-        referrer.digest,
-        referrer.size,
-    );
+    let mut entry = Descriptor::new(referrer.media_type.clone(), referrer.digest, referrer.size);
     let kind = match &document["artifactType"] {
         Value::String(kind) if !kind.is_empty() => Some(kind),
         _ => match &document["config"]["mediaType"] {
@@ -110,8 +106,14 @@ mod tests {
     #[test]
     fn an_entry_says_what_kind_of_artifact_it_is() {
         for (document, kind) in [
-            (r#"{"artifactType":"a/b","config":{"mediaType":"c/d"},"annotations":{"k":"v"}}"#, "a/b"),
-            (r#"{"config":{"mediaType":"c/d"},"annotations":{"k":"v"}}"#, "c/d"),
+            (
+                r#"{"artifactType":"a/b","config":{"mediaType":"c/d"},"annotations":{"k":"v"}}"#,
+                "a/b",
+            ),
+            (
+                r#"{"config":{"mediaType":"c/d"},"annotations":{"k":"v"}}"#,
+                "c/d",
+            ),
         ] {
             let descriptor = Descriptor::of(MediaType::OciManifest, document.as_bytes());
             let entry = entry(&descriptor, document.as_bytes());

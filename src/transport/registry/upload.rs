@@ -13,9 +13,7 @@ use ureq::http::Method;
 
 use crate::oci::{BlobError, BlobSource, Descriptor};
 use crate::transport::error::TransportError;
-use crate::transport::http::{
-    Opener, Passing, Payload, Response, Retry, Url, query_encoded,
-};
+use crate::transport::http::{Opener, Passing, Payload, Response, Retry, Url, query_encoded};
 use crate::transport::registry::client::{Access, Place};
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::outgoing::{Counter, Outgoing};
@@ -297,9 +295,8 @@ impl<'a> Upload<'a> {
         let range = answer.header("range").and_then(received);
         let reached = range.unwrap_or(offset + count);
         if reached <= offset || reached > offset + count {
-            let problem = format!(
-                "after bytes {offset}-{last} it says that it has {reached} bytes"
-            );
+            let problem =
+                format!("after bytes {offset}-{last} it says that it has {reached} bytes");
             let action = self.action("send a part of");
             return Err(Trouble::Gone(
                 RegistryError::Misbehaves { action, problem }.into(),
@@ -367,13 +364,16 @@ impl<'a> Upload<'a> {
     /// A registry that finds other bytes than were promised may be right.
     fn check_own_bytes(&self) -> Result<(), TransportError> {
         let digest = self.blob.digest;
-        let found = self.outgoing.digest().and_then(|found| match found == digest {
-            true => Ok(()),
-            false => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                BlobError::Digest { digest, found },
-            )),
-        });
+        let found = self
+            .outgoing
+            .digest()
+            .and_then(|found| match found == digest {
+                true => Ok(()),
+                false => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    BlobError::Digest { digest, found },
+                )),
+            });
         found.map_err(|source| self.unreadable(source))
     }
 
@@ -403,6 +403,10 @@ impl<'a> Upload<'a> {
     }
 
     fn action(&self, doing: &str) -> String {
-        format!("{doing} blob {} to {}", self.blob.digest, self.target.name())
+        format!(
+            "{doing} blob {} to {}",
+            self.blob.digest,
+            self.target.name()
+        )
     }
 }
