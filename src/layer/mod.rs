@@ -14,13 +14,13 @@
 
 mod cache;
 mod chunk;
-mod codec;
+pub(crate) mod codec;
 mod error;
 mod frame;
-mod header;
+pub(crate) mod header;
 mod index;
 mod pipeline;
-mod reader;
+pub(crate) mod reader;
 mod table;
 mod writer;
 

@@ -25,11 +25,10 @@ use tempfile::TempDir;
 
 use crate::support::busybox;
 use crate::support::peers::{Skip, may_mount, peer};
+use crate::support::plain_user::plain_user as user;
 
 /// What a job's process is told, by a file that this variable names.
 const ORDER: &str = "BOXWRIGHT_TEST_ORDER";
-/// The user that the tests make.
-const USER: &str = "boxwright-test";
 
 /// What a job's process is to do.
 #[derive(Serialize, Deserialize)]
@@ -159,27 +158,6 @@ impl Ground {
         command.env(ORDER, order);
         command
     }
-}
-
-/// Ids of the plain user, made when it is first wanted.
-fn user() -> (u32, u32) {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = MAKING.lock().expect("make the user");
-    let line = || {
-        let passwd = fs::read_to_string("/etc/passwd").expect("read the users");
-        let line = passwd
-            .lines()
-            .find(|line| line.starts_with(&format!("{USER}:")))?;
-        let fields: Vec<&str> = line.split(':').collect();
-        Some((fields[2].parse().unwrap(), fields[3].parse().unwrap()))
-    };
-    line().unwrap_or_else(|| {
-        let made = Command::new("useradd")
-            .args(["--no-create-home", USER])
-            .status();
-        assert!(made.expect("start useradd").success(), "useradd failed");
-        line().expect("the user that was made")
-    })
 }
 
 /// Not a test: one job, told by a file. Others start it.
