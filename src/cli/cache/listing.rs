@@ -133,8 +133,9 @@ impl Cleaned {
         let mut what = format!("{} files", Count(self.report.removed));
         for kind in KINDS {
             let (number, _) = sum(&self.gone, kind);
+            let word = if number == 1 { word(kind) } else { words(kind) };
             if number > 0 {
-                what.push_str(&format!(", {} {}", Count(number), words(kind)));
+                what.push_str(&format!(", {} {word}", Count(number)));
             }
         }
         let left = Size(all_bytes(&self.report.left, &self.left));

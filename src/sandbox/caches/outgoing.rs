@@ -114,9 +114,6 @@ impl Outgoing<'_> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = |flags| rustix::fs::openat(directory, name, flags, Mode::empty());
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind != FileType::Directory && self.link(path, &stat)? {
-            return Ok(());
-        }
         match kind {
             FileType::Directory => {
                 let opened = open(flags | OFlags::DIRECTORY).map_err(self.failed("open", path))?;
@@ -124,6 +121,9 @@ impl Outgoing<'_> {
             }
             FileType::RegularFile => {
                 let opened = File::from(open(flags).map_err(self.failed("open", path))?);
+                if self.link(path, &stat, opened.as_fd())? {
+                    return Ok(());
+                }
                 let size = stat.st_size.cast_unsigned();
                 self.tell(path, CacheKind::File(size), &stat, Some(opened.as_fd()))?;
                 self.content(opened, path, size)
@@ -142,9 +142,13 @@ impl Outgoing<'_> {
     }
 
     /// Tells of a further name of a file that was told; says whether it was one.
-    fn link(&mut self, path: &LayerPath, stat: &Stat) -> Result<bool, Setup> {
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if stat.st_nlink < 2 || kind != FileType::RegularFile {
+    fn link(
+        &mut self,
+        path: &LayerPath,
+        stat: &Stat,
+        opened: BorrowedFd<'_>,
+    ) -> Result<bool, Setup> {
+        if stat.st_nlink < 2 {
             return Ok(false);
         }
         let inode = (stat.st_dev, stat.st_ino);
@@ -158,7 +162,7 @@ impl Outgoing<'_> {
         if *left == 0 {
             self.names.remove(&inode);
         }
-        self.tell(path, kind, stat, None)?;
+        self.tell(path, kind, stat, Some(opened))?;
         Ok(true)
     }
 
@@ -169,12 +173,16 @@ impl Outgoing<'_> {
         stat: &Stat,
         opened: Option<BorrowedFd<'_>>,
     ) -> Result<(), Setup> {
-        let (xattrs, recorded) = match opened {
+        let (mut xattrs, recorded) = match opened {
             Some(opened) => self
                 .attributes(opened)
                 .map_err(self.failed("read the attributes of", path))?,
             None => (Vec::new(), None),
         };
+        if matches!(kind, CacheKind::HardLink(_)) {
+            // The first name has brought them.
+            xattrs.clear();
+        }
         let (uid, gid) = self.owner(path, stat, recorded)?;
         let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let entry = CacheEntry {
