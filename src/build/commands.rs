@@ -331,6 +331,8 @@ impl Workshop<'_> {
             program: commands.program.clone().unwrap_or_default(),
             scratch: self.store.root().join("scratch"),
             letter: commands.letter,
+            stop: self.stop.clone(),
+            circumstances: commands.circumstances,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use boxwright::sandbox::{self, SandboxError, SandboxSettings};
+use boxwright::sandbox::{self, Circumstances, SandboxError, SandboxSettings, StopSwitch};
 use boxwright::store::{GcPolicy, Store, StoreError};
 
 use crate::cli::args::{CacheArgs, CacheCommand, JsonArgs};
@@ -96,6 +96,8 @@ fn settings(root: &Path) -> Result<SandboxSettings, Failure> {
         program,
         scratch: root.join("scratch"),
         letter: None,
+        stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     })
 }
 

@@ -48,6 +48,18 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// An archive from elsewhere as an uncompressed tar.
+///
+/// - `archive`: the bytes that are read; they tell what kind of archive they are.
+/// - `reader`: our own understanding of archives.
+///
+/// Left out on purpose: its URL and name.
+pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
+    KeyRecord::new("archive")
+        .field("archive", archive)
+        .field("reader", reader)
+}
+
 /// What a reference to a registry was the last time, for builds that may not use the network.
 ///
 /// - `reference`: in full, with its tag or digest.
@@ -240,7 +252,7 @@ mod tests {
 
     impl Inputs {
         /// Each key with the inputs that must count in it.
-        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 6] {
+        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 7] {
             let digest = Digest::of(&self.digest);
             let diff_id = DiffId(Digest::of(&self.diff_id));
             let slot: Vec<&str> = self.slot.iter().map(String::as_str).collect();
@@ -259,6 +271,7 @@ mod tests {
                     layer_index(&digest, &diff_id, self.version),
                     vec!["digest", "diff_id", "version"],
                 ),
+                (archive(&digest, self.version), vec!["digest", "version"]),
                 (frame_table(&digest), vec!["digest"]),
                 (chunks(&digest, self.version), vec!["digest", "version"]),
                 (

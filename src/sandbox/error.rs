@@ -60,6 +60,12 @@ pub enum SandboxError {
         /// The last lines of its output.
         tail: Vec<String>,
     },
+    /// The command was ended because the build could not come to a good end any more.
+    #[error("run the command: it was stopped, because another stage had failed")]
+    Stopped {
+        /// The last lines of its output.
+        tail: Vec<String>,
+    },
     /// The disk under the store is full.
     #[error("run the command: no space is left in {}; make room with `boxwright cache gc --max-size 5GB`", path.display())]
     DiskFull {
@@ -189,6 +195,7 @@ impl SandboxError {
             | SandboxError::TooManyProcesses { tail, .. }
             | SandboxError::OutOfMemory { tail, .. }
             | SandboxError::TooMuchOutput { tail, .. }
+            | SandboxError::Stopped { tail }
             | SandboxError::DiskFull { tail, .. } => tail,
             _ => &[],
         }

@@ -9,7 +9,7 @@ use crate::sandbox::caches::CacheEntry;
 use crate::sandbox::error::Setup;
 use crate::sandbox::holdings::Room;
 use crate::sandbox::job::{Job, Network};
-use crate::sandbox::probe::Footing;
+use crate::sandbox::probe::{Circumstances, Footing};
 
 /// The first message to a process of the sandbox: what it is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +27,7 @@ pub(crate) struct Outer {
     /// The directory of this run: empty, and removed at the end.
     pub(crate) scratch: PathBuf,
     pub(crate) task: Task,
+    pub(crate) circumstances: Circumstances,
 }
 
 /// What is done in the sandbox.

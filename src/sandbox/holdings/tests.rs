@@ -4,6 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use super::*;
+use crate::sandbox::probe::Circumstances;
+use crate::sandbox::stop::StopSwitch;
 use crate::store::Store;
 
 fn settings(root: &Path) -> SandboxSettings {
@@ -11,6 +13,8 @@ fn settings(root: &Path) -> SandboxSettings {
         program: "/nonexistent".into(),
         scratch: root.join("scratch"),
         letter: None,
+        stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     }
 }
 
