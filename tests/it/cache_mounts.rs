@@ -420,6 +420,10 @@ fn what_commands_keep_is_counted_and_removed() {
         built(&sandbox, (is_root, tier), &store, &script);
         let left = sandbox.path(format!("{store}/scratch/run-dead"));
         fs::create_dir(&left).expect("leave something behind");
+        if !is_root {
+            let (uid, gid) = plain_user();
+            chown(&left, Some(uid), Some(gid)).expect("give it to the builder");
+        }
         let found = numbers(&sandbox, is_root, &store);
         let count = |name: &str| found[name].as_u64().expect("a number");
         assert_eq!(

@@ -36,7 +36,9 @@ fn filled(folder: &Path, entries: &[CacheEntry]) -> Result<Vec<String>, Setup> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let caches = Caches::of(folder).unwrap();
     let filled = thread::scope(|scope| {
-        let filling = scope.spawn(|| fill_here(&staging, Tier::SingleMap, &theirs));
+        let staging = &staging;
+        // Its end closes when it ends, as that of a process does.
+        let filling = scope.spawn(move || fill_here(staging, Tier::SingleMap, &theirs));
         assert!(matches!(receive(&ours), Ok(Some(Report::Ready))));
         let mut feeder = Feeder {
             socket: &ours,

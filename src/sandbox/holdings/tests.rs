@@ -121,7 +121,7 @@ fn the_least_valuable_goes_first() {
             holding(HoldingKind::Scratch, "left", 100, 0, now),
         ]
     };
-    let day = |days| Some(Duration::from_secs(days * 86_400));
+    let day = |days: u64| Some(Duration::from_secs(days * 86_400));
     let cases: [(Option<u64>, Option<Duration>, &[&str]); 9] = [
         (Some(9999), None, &["left"]),
         (Some(1400), None, &["left"]),
@@ -131,7 +131,7 @@ fn the_least_valuable_goes_first() {
         (Some(1099), None, &["left", "stale", "fresh", "old", "new"]),
         (Some(0), None, &["left", "stale", "fresh", "old", "new"]),
         (None, day(2), &["old", "stale", "left"]),
-        (Some(1299), day(5), &["old", "left"]),
+        (Some(1299), day(5), &["old", "left", "stale"]),
     ];
     for (max_bytes, max_age, gone) in cases {
         let policy = GcPolicy { max_bytes, max_age };

@@ -332,6 +332,8 @@ impl ArchiveReader {
         if found.name == FOOT.as_bytes() {
             let foot: Foot = document(&mut self.tar, &found)?;
             let is_last = self.tar.next_entry()?.is_none();
+            // The last frame's checksum stands behind all that a tar needs.
+            self.tar.drain()?;
             return match foot == self.foot && is_last {
                 true => Ok(Found::End),
                 false => foreign("it is damaged: its end does not fit what comes before"),
