@@ -60,7 +60,7 @@ struct Outgoing<'a> {
     ownership: Ownership,
     builder: &'a UnixStream,
     /// The first name of each file that has more to come, and how many.
-    names: HashMap<(u64, u64), (LayerPath, u64)>,
+    names: HashMap<(u64, u64), (LayerPath, usize)>,
     left_out: u64,
     buffer: Vec<u8>,
 }
@@ -153,7 +153,8 @@ impl Outgoing<'_> {
         }
         let inode = (stat.st_dev, stat.st_ino);
         let Some((first, left)) = self.names.get_mut(&inode) else {
-            let more = u64::from(stat.st_nlink) - 1;
+            let names = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
+            let more = names.saturating_sub(1);
             self.names.insert(inode, (path.clone(), more));
             return Ok(false);
         };
