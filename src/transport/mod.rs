@@ -15,6 +15,7 @@
 
 mod archive;
 mod archive_writer;
+mod caches;
 mod check;
 mod disk;
 mod docker_archive;
@@ -34,6 +35,7 @@ mod stamp;
 mod tar_writer;
 mod write;
 
+pub use caches::{CacheError, CacheEvent, CacheObserver, CarriedCache, Carrier};
 pub use check::{validate_archive, validate_layout};
 pub use error::{OutputError, TransportError};
 pub use import::{BaseImage, import_base};

@@ -10,6 +10,7 @@ mod build_never_stale; // whatever is edited, the next build is right
 mod build_same_bytes; // nothing around a build shows in its bytes
 mod build_semantics; // a golden of the whole language; what is shared and what is kept
 mod build_unchanged; // what is the same is not evaluated, and nothing else passes for it
+mod cache_mounts; // caches of commands leave and come in one file, and are counted
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
 mod outputs; // every output before every loader; hostile layouts and archives before us

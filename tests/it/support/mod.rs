@@ -11,6 +11,7 @@ pub(crate) mod hostile;
 pub(crate) mod image_fixture;
 pub(crate) mod image_reader;
 pub(crate) mod listing;
+pub(crate) mod mount;
 pub(crate) mod nasty;
 pub(crate) mod peers;
 pub(crate) mod plain_user;
