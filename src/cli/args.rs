@@ -18,10 +18,12 @@ use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 mod bench;
 mod commands;
 mod registry;
+mod serve;
 
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
+pub(crate) use serve::ServeArgs;
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -81,6 +83,7 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Serve(ServeArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Bench(Box<BenchArgs>),

@@ -23,6 +23,7 @@ mod progress;
 mod registries;
 mod report;
 mod schema;
+mod serve;
 mod settings;
 mod summary;
 mod table;
@@ -63,6 +64,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
+        Some(Command::Serve(args)) => serve::run(args, environment, terminal),
         Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),
         Some(Command::Logout(args)) => login::log_out_at(args, environment, terminal),
         Some(Command::Bench(args)) => bench::run(args, environment, terminal),
