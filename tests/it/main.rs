@@ -18,6 +18,7 @@ mod registry_pull; // bases from registries: every kind of door, every kind of f
 mod run_containers; // builds with commands inside docker's and podman's containers
 mod run_steps; // commands in specs: what they see, when they run again, what stays
 mod run_tiers; // commands in every tier, as root and as a user made for it
+mod serve; // the read-only registry: the spec, real clients, and those that mean no good
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools

@@ -37,8 +37,8 @@ pub(crate) struct Catalogue {
     documents: BTreeMap<Digest, Descriptor>,
     /// The documents that have this one as their subject.
     referrers: BTreeMap<Digest, BTreeMap<Digest, Descriptor>>,
-    /// How long blobs are said to be.
-    sizes: BTreeMap<Digest, u64>,
+    /// How long blobs are said to be; `None` where that is said in two ways.
+    sizes: BTreeMap<Digest, Option<u64>>,
     /// What is wrong with the place.
     pub(crate) notes: Vec<String>,
 }
@@ -183,7 +183,7 @@ impl Catalogue {
             // It is what its digest says, and its readers may understand more than we do.
             Err(_) => Vec::new(),
         };
-        self.sizes.insert(digest, descriptor.size);
+        self.sizes.insert(digest, Some(descriptor.size));
         self.documents.insert(digest, descriptor);
         below
     }
@@ -194,7 +194,8 @@ impl Catalogue {
             .iter()
             .chain(document.layers.iter().flatten());
         for blob in blobs {
-            self.sizes.insert(blob.digest, blob.size);
+            let said = self.sizes.entry(blob.digest).or_insert(Some(blob.size));
+            *said = said.filter(|said| *said == blob.size);
         }
         if let Some(subject) = document.subject {
             let config = document.config.map(|config| config.media_type.to_string());
@@ -242,9 +243,10 @@ impl Catalogue {
         self.documents.get(digest)
     }
 
-    /// How long a blob is said to be, if something says so.
+    /// How long a blob is said to be, if something says so and nothing says otherwise: a wrong
+    /// manifest must not keep others from their layers.
     pub(crate) fn size(&self, digest: &Digest) -> Option<u64> {
-        self.sizes.get(digest).copied()
+        self.sizes.get(digest).copied().flatten()
     }
 
     /// What refers to a document, in the order of the digests.

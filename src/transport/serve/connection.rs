@@ -175,9 +175,14 @@ impl Line<'_> {
         let mut bytes = answer.head(is_last);
         match &answer.body {
             _ if is_head => self.write(&bytes),
-            Body::Bytes(body) => {
+            // Mostly one packet, and never a second copy of a large document.
+            Body::Bytes(body) if body.len() <= PIECE => {
                 bytes.extend_from_slice(body);
                 self.write(&bytes)
+            }
+            Body::Bytes(body) => {
+                self.write(&bytes)?;
+                self.write(body)
             }
             Body::Blob(part) => {
                 let sent = self.send_blob(seat, &bytes, part);

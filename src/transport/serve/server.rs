@@ -164,7 +164,8 @@ impl Server {
     fn say_farewell(&self, seats: &Seats, stop: BorrowedFd<'_>) {
         let deadline = Instant::now() + self.settings.farewell;
         // Whoever has closed the other end cannot say it again.
-        let can_hurry = rustix::io::read(stop, &mut [0; 16]).is_ok_and(|count| count > 0);
+        let can_hurry =
+            has_more(stop) && rustix::io::read(stop, &mut [0; 16]).is_ok_and(|count| count > 0);
         while !seats.are_empty(TICK) {
             if Instant::now() > deadline || (can_hurry && has_more(stop)) {
                 seats.cut();

@@ -20,6 +20,7 @@ use crate::transport::archive::Archive;
 use crate::transport::disk::{self, at};
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutDir, LayoutFiles};
+use crate::transport::select;
 use crate::transport::serve::catalogue::{
     Catalogue, Entry, ServedName, layout_entries, read_document,
 };
@@ -189,7 +190,10 @@ impl Source {
                     });
                 }
                 let index = layout::index(&files)?;
-                let entries = layout_entries(index.manifests, &called(file.file_stem()));
+                let mut entries = layout_entries(index.manifests, &called(file.file_stem()));
+                if let [only] = &mut entries[..] {
+                    only.names.extend(repo_tags(&files)?);
+                }
                 (Files::Archive(files), entries)
             }
             Source::Store(store) => {
@@ -254,6 +258,22 @@ impl Loaded {
             is_link,
         }))
     }
+}
+
+/// The names in Docker's part of an archive that is both: loaders want a single entry in the index,
+/// so the other names of the image stand only there.
+fn repo_tags(files: &Archive) -> Result<Vec<ServedName>, TransportError> {
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(rename = "RepoTags")]
+        repo_tags: Option<Vec<String>>,
+    }
+    let bytes = files.small("manifest.json")?.unwrap_or_default();
+    // Without Docker's part, or with one that makes no sense, it is an OCI archive all the same.
+    let items: Vec<Item> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let names = items.into_iter().filter_map(|item| item.repo_tags);
+    let names = names.flatten().filter_map(|name| select::full_name(&name));
+    Ok(names.filter_map(|name| ServedName::of(&name)).collect())
 }
 
 /// What references were the last time that builds pulled them.

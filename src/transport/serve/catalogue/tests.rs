@@ -183,6 +183,11 @@ fn referrers_have_the_type_that_the_spec_gives_them() {
     let found = catalogue.referrers(&subject.digest, Some("c/d"));
     assert_eq!(found[0].annotations["k"], "v");
     assert_eq!(catalogue.size(&Digest::of(b"x")), Some(1));
+    let other = json!({"layers": [{"mediaType": "l/l", "digest": Digest::of(b"x").to_string(), "size": 2}]});
+    let mut entries = entries.to_vec();
+    entries.push((scratch.put(&other), "x/z"));
+    let catalogue = scratch.catalogue(entries);
+    assert_eq!(catalogue.size(&Digest::of(b"x")), None, "nobody knows");
 }
 
 #[test]
