@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::file_set::FileSet;
 use crate::support::image_fixture::{Image, Layer, architecture, descriptor, set_index};
 use crate::support::listing::content_of;
-use crate::support::peers::{Containerd, Podman, Skopeo, peer};
+use crate::support::peers::{Containerd, Podman, Skopeo};
 use crate::support::process::run;
 use crate::support::raw_tar::{Header, flag};
 use crate::support::sandbox::Sandbox;

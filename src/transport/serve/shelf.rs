@@ -145,10 +145,12 @@ impl Shelf {
 
 impl Source {
     fn stamp(&self) -> Result<Stamp, TransportError> {
+        // What is not there has a stamp, too; whoever reads it says best what is missing.
         let stamps = |paths: Vec<PathBuf>| {
-            let stamped = paths.into_iter().map(|path| {
-                let metadata = fs::metadata(&path).map_err(at("read", &path))?;
-                Ok(stamp(&metadata))
+            let stamped = paths.into_iter().map(|path| match fs::metadata(&path) {
+                Ok(metadata) => Ok(stamp(&metadata)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
+                Err(error) => Err(at("read", &path)(error)),
             });
             stamped.collect::<Result<Stamp, TransportError>>()
         };
