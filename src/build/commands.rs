@@ -290,7 +290,7 @@ impl Workshop<'_> {
             stage: stage.to_owned(),
             step: step.number,
             title: step.title.clone(),
-            source: Box::new(source),
+            source: Box::new(source.of_platform(&self.plan.platform)),
         })?;
         self.note(outcome.notes);
         let missing = || BuildError::Content(ContentError::NotUnpacked(outcome.listing));
@@ -326,6 +326,8 @@ impl Workshop<'_> {
             program: commands.program.clone().unwrap_or_default(),
             scratch: self.store.root().join("scratch"),
             letter: commands.letter,
+            stop: self.stop.clone(),
+            circumstances: commands.circumstances,
         })
     }
 

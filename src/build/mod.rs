@@ -15,6 +15,8 @@ mod graph;
 mod memo;
 mod mirror;
 mod mounts;
+mod outputs;
+mod push;
 pub mod report;
 pub mod request;
 mod run;
@@ -27,6 +29,7 @@ pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
 pub use mirror::{Dockerfile, Mirror, mirror};
+pub use push::{PushLine, PushReport, PushRequest, push};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse, CommandSettings};
 pub use run::{build, plans};

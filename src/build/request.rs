@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::oci::{DocumentFormat, Platform, Reference};
-use crate::sandbox::{Letter, Limits, Secret};
+use crate::sandbox::{Circumstances, Letter, Limits, Secret};
 use crate::spec::{Compression, ImageSource, Name, SourceText};
 use crate::transport::registry::RegistrySettings;
 
@@ -26,7 +26,7 @@ pub struct BuildRequest {
     pub context_overrides: Vec<(Name, PathBuf)>,
     /// What to build for; empty leaves it to the spec, and after it to the machine.
     pub platforms: Vec<Platform>,
-    /// Where the image goes: layouts and archives. Empty means `oci-archive:NAME.tar`, `NAME`
+    /// Where the image goes: layouts, archives and registries. Empty means `oci-archive:NAME.tar`, `NAME`
     /// being the last part of the image's repository, or else the name of the spec's folder.
     pub outputs: Vec<ImageSource>,
     /// The image's full names; empty leaves them to the spec.
@@ -68,6 +68,8 @@ pub struct CommandSettings {
     pub certificates: Option<PathBuf>,
     /// The name of the machine that commands see.
     pub hostname: String,
+    /// What else commands may notice of it.
+    pub circumstances: Circumstances,
 }
 
 impl Default for CommandSettings {
@@ -81,6 +83,7 @@ impl Default for CommandSettings {
             private_env: Vec::new(),
             certificates: None,
             hostname: "boxwright".to_owned(),
+            circumstances: Circumstances::Usual,
         }
     }
 }

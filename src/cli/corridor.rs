@@ -6,7 +6,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use boxwright::build::{BuildError, BuildReport, BuildRequest, Mirror, Observer, Verification};
+use boxwright::build::{
+    BuildError, BuildReport, BuildRequest, Mirror, Observer, PushReport, PushRequest, Verification,
+};
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
@@ -33,6 +35,11 @@ pub(crate) fn build(
     observer: &dyn Observer,
 ) -> Result<BuildReport, Failure> {
     Ok(boxwright::build::build(request, observer)?)
+}
+
+/// Pushes.
+pub(crate) fn push(request: &PushRequest, observer: &dyn Observer) -> Result<PushReport, Failure> {
+    Ok(boxwright::build::push(request, observer)?)
 }
 
 /// Builds twice.

@@ -20,6 +20,7 @@ mod inspect;
 mod login;
 mod man;
 mod progress;
+mod push;
 mod registries;
 mod report;
 mod schema;
@@ -62,6 +63,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
     match &cli.command {
         None => terminal.print(&Cli::command().render_help().ansi().to_string()),
         Some(Command::Build(args)) => build::run(args, environment, terminal),
+        Some(Command::Push(args)) => push::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
         Some(Command::Serve(args)) => serve::run(args, environment, terminal),

@@ -1,7 +1,8 @@
 //! Room 5: changeset ↔ layer.
 //!
 //! Comes in: a [`crate::tree::Changeset`] whose contents have digests, or a layer blob that someone
-//! else wrote. Goes out: a [`Layer`] in the store, or the changeset that a layer holds ([`index`]).
+//! else wrote. Goes out: a [`Layer`] in the store, or the changeset that a layer holds ([`index`]),
+//! or the tree of an archive from elsewhere ([`unpack_archive`]).
 //! This room never sees a transport, a registry or a manifest, and it never holds more of a file
 //! in memory than a few frames.
 //!
@@ -12,6 +13,7 @@
 //!
 //! OCI image spec, `layer.md`; `design.md`, section 5.
 
+mod archive;
 mod cache;
 mod chunk;
 mod codec;
@@ -24,6 +26,7 @@ mod reader;
 mod table;
 mod writer;
 
+pub use archive::{ArchiveError, unpack_archive};
 pub use cache::{Provided, Records, find, provide, unread};
 pub use codec::{Compression, LevelError, decoder};
 pub use error::LayerError;

@@ -320,6 +320,14 @@ impl<R: Read> Read for ContentOf<'_, R> {
     }
 }
 
+/// Whether these bytes begin with the header of a tar entry.
+pub(crate) fn is_header(start: &[u8]) -> bool {
+    let block = start.first_chunk::<BLOCK>();
+    block.is_some_and(|block| {
+        block.iter().any(|&byte| byte != 0) && Header(*block).checksum_is_right()
+    })
+}
+
 struct Header([u8; BLOCK]);
 
 impl Header {

@@ -48,6 +48,18 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// An archive from elsewhere as an uncompressed tar.
+///
+/// - `archive`: the bytes that are read; they tell what kind of archive they are.
+/// - `reader`: our own understanding of archives.
+///
+/// Left out on purpose: its URL and name.
+pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
+    KeyRecord::new("archive")
+        .field("archive", archive)
+        .field("reader", reader)
+}
+
 /// The kind of the records under [`pulled`].
 pub const PULLED: &str = "pulled";
 
@@ -61,6 +73,32 @@ pub fn pulled(reference: &str, platform: &str) -> KeyRecord {
     KeyRecord::new(PULLED)
         .field("reference", reference)
         .field("platform", platform)
+}
+
+/// Which blobs a repository of a registry has for sure, because we pushed them: so that other
+/// repositories there can have them without their bytes being sent again.
+///
+/// - `registry`: host and port.
+/// - `repository`: below it.
+///
+/// Left out on purpose: the tag; blobs belong to repositories.
+pub fn pushed(registry: &str, repository: &str) -> KeyRecord {
+    KeyRecord::new("pushed")
+        .field("registry", registry)
+        .field("repository", repository)
+}
+
+/// An upload that has begun, so that a later process can go on with it.
+///
+/// - `registry` and `repository`: where to.
+/// - `blob`: what.
+///
+/// Left out on purpose: the account; who may not go on begins anew.
+pub fn upload(registry: &str, repository: &str, blob: &Digest) -> KeyRecord {
+    KeyRecord::new("upload")
+        .field("registry", registry)
+        .field("repository", repository)
+        .field("blob", blob)
 }
 
 /// The frames of a blob that we wrote. The blob decides them; how it came to be does not matter.
@@ -243,7 +281,7 @@ mod tests {
 
     impl Inputs {
         /// Each key with the inputs that must count in it.
-        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 6] {
+        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 7] {
             let digest = Digest::of(&self.digest);
             let diff_id = DiffId(Digest::of(&self.diff_id));
             let slot: Vec<&str> = self.slot.iter().map(String::as_str).collect();
@@ -262,6 +300,7 @@ mod tests {
                     layer_index(&digest, &diff_id, self.version),
                     vec!["digest", "diff_id", "version"],
                 ),
+                (archive(&digest, self.version), vec!["digest", "version"]),
                 (frame_table(&digest), vec!["digest"]),
                 (chunks(&digest, self.version), vec!["digest", "version"]),
                 (

@@ -1,7 +1,6 @@
 //! Running a job, from the builder's side.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,6 +18,7 @@ use crate::sandbox::outer;
 use crate::sandbox::output::{Listener, OutputSink, Stream};
 use crate::sandbox::probe::{Footing, SandboxSettings};
 use crate::sandbox::scratch::Scratch;
+use crate::sandbox::stop::hang_up;
 use crate::sandbox::syscalls::keep_files_from_programs;
 use crate::sandbox::tier::Tier;
 use crate::sandbox::trees::located;
@@ -139,10 +139,7 @@ fn failure(end: End, limits: &Limits, tail: Vec<String>, scratch: &Path) -> Sand
             limit: limits.memory.unwrap_or_default(),
             tail,
         },
-        End::Stopped => SandboxError::Signalled {
-            signal: rustix::process::Signal::KILL.as_raw(),
-            tail,
-        },
+        End::Stopped => SandboxError::Stopped { tail },
     }
 }
 
@@ -189,12 +186,11 @@ pub(crate) fn order(
         footing: footing.clone(),
         scratch: scratch.path().to_owned(),
         task,
+        circumstances: settings.circumstances,
     }));
     let mut child = spawn(&settings.program, theirs).map_err(failed)?;
-    let stop = || {
-        // The outer process takes the end of the socket for the end of the builder.
-        let _ = ours.shutdown(Shutdown::Write);
-    };
+    let minded = settings.stop.mind(&ours).map_err(failed)?;
+    let stop = || hang_up(&ours);
     let listener = Listener::new(output, output_limit, &stop);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (outcome, collected) = thread::scope(|scope| {
@@ -213,6 +209,7 @@ pub(crate) fn order(
         let _ = child.wait();
         (outcome, collected)
     });
+    drop(minded);
     Ok(Ended {
         outcome: outcome.map_err(failed)?,
         collected,

@@ -16,7 +16,9 @@ mod outputs; // every output before every loader; hostile layouts and archives b
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
 mod run_containers; // builds with commands inside docker's and podman's containers
-mod run_steps; // commands in specs: what they see, when they run again, what stays
+mod run_real; // apt, npm, pip and gcc by a plain user; the images start and answer
+mod run_steps;
+mod run_stopped; // commands that are ended: no process, mount or file of theirs is left
 mod run_tiers; // commands in every tier, as root and as a user made for it
 mod serve; // the read-only registry: the spec, real clients, and those that mean no good
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
