@@ -9,7 +9,7 @@ use boxwright::spec::ValueError;
 
 use crate::cli::args::StoreArgs;
 
-/// Serve images to whoever pulls: a read-only registry on this machine
+/// Serve images to whoever pulls, as a read-only registry
 ///
 /// kind, k3s, containerd, podman, skopeo and builds pull from it without TLS. The image
 /// docker.io/acme/app:1.4.0 is served as acme/app:1.4.0; one that has only a tag is called after
@@ -24,7 +24,7 @@ Examples:
   boxwright serve auth.tar --listen 127.0.0.1:0
       A free port; standard output says which.
   podman pull --tls-verify=false 127.0.0.1:5000/acme/app:1.4.0
-  skopeo copy --src-tls-verify=false docker://127.0.0.1:5000/acme/app:1.4.0 dir:app
+  skopeo inspect --tls-verify=false docker://127.0.0.1:5000/acme/app:1.4.0
   ctr images pull --plain-http 127.0.0.1:5000/acme/app:1.4.0")]
 pub(crate) struct ServeArgs {
     /// oci:DIR, oci-archive:FILE, just the path of one, or the directory of a store
