@@ -20,6 +20,7 @@ mod caches;
 mod commands;
 mod push;
 mod registry;
+mod serve;
 mod shared_cache;
 
 pub(crate) use bench::{BenchArgs, Peer};
@@ -27,6 +28,7 @@ pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportAr
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use shared_cache::SharedCacheArgs;
 
 const HELP_STYLES: Styles = Styles::styled()
@@ -88,6 +90,7 @@ pub(crate) enum Command {
     Push(PushArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Serve(ServeArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Bench(Box<BenchArgs>),

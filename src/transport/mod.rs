@@ -8,7 +8,8 @@
 //! What is read is believed only after its size and digest were checked. Names inside an archive
 //! never become paths of this machine. Nothing is ever written under its final name before it is
 //! whole, and nothing of another image in a layout is touched. Registries are a room in this room,
-//! [`registry`], and [`http`] is the one door to the network.
+//! [`registry`], and [`http`] is the one door to the network; [`serve`] is the one that others knock
+//! at.
 //!
 //! OCI image spec, `image-layout.md`; Docker image spec v1.2, "Combined Image JSON + Filesystem
 //! Changeset Format"; what loaders demand beyond them stands in `archive_writer`.
@@ -31,6 +32,7 @@ mod output;
 mod parcel;
 pub mod registry;
 mod select;
+pub mod serve;
 mod stamp;
 mod tar_writer;
 mod write;

@@ -20,6 +20,7 @@ pub(crate) mod raw_tar;
 pub(crate) mod registry;
 pub(crate) mod rich;
 pub(crate) mod sandbox;
+pub(crate) mod served;
 pub(crate) mod source;
 pub(crate) mod token_server;
 pub(crate) mod tree_text;
