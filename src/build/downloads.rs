@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::build::error::BuildError;
 use crate::build::stages::Workshop;
+use crate::layer::{ArchiveError, Limits, unpack_archive};
 use crate::oci::Digest;
 use crate::spec::{Add, Diagnostic, Diagnostics};
-use crate::steps::download_path;
+use crate::steps::{SourceKind, download_path};
 use crate::store::StoreError;
 use crate::transport::http::{Trust, Url};
 use crate::tree::{BlobRange, Content, Entry, File, Node, Tree};
@@ -15,11 +16,17 @@ use crate::tree::{BlobRange, Content, Entry, File, Node, Tree};
 const MOST: u64 = 16 << 30;
 
 impl Workshop<'_> {
-    /// The tree with the one file of the step, which is fetched unless the store has it.
-    pub(crate) fn download(&self, add: &Add) -> Result<Arc<Tree>, BuildError> {
+    /// The tree with the one file of the step, which is fetched unless the store has it, or with
+    /// what it holds, and whose files those are.
+    pub(crate) fn download(&self, add: &Add) -> Result<(Arc<Tree>, SourceKind), BuildError> {
         let digest = add.checksum.value;
         if !self.store.contains_blob(&digest)? {
             self.fetch(add, &digest)?;
+        }
+        if add.unpack {
+            let tree = unpack_archive(self.store, &digest, Limits::default(), 0);
+            let tree = tree.map_err(|error| self.not_unpacked(add, &error))?;
+            return Ok((Arc::new(tree), SourceKind::Tree));
         }
         let blob = self.store.open_blob(&digest)?;
         let size = blob.and_then(|blob| blob.metadata().ok());
@@ -36,7 +43,21 @@ impl Workshop<'_> {
         let mut tree = Tree::new();
         let path = download_path(&add.url.value.to_string());
         tree.insert(path, Entry::new(node, 0o644));
-        Ok(Arc::new(tree))
+        Ok((Arc::new(tree), SourceKind::Context))
+    }
+
+    /// What is wrong with an archive is told at its URL, with the way out.
+    fn not_unpacked(&self, add: &Add, error: &ArchiveError) -> BuildError {
+        let url = &add.url.value;
+        let message = format!("failed to unpack {url}: {error}");
+        let diagnostic = Diagnostic::new(&self.plan.source, add.url.span, message);
+        let diagnostic = match error {
+            ArchiveError::Unknown => {
+                diagnostic.help("leave `unpack` away to add the file as it is")
+            }
+            _ => diagnostic,
+        };
+        Diagnostics::from(diagnostic).into()
     }
 
     fn fetch(&self, add: &Add, digest: &Digest) -> Result<(), BuildError> {

@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::build::shared_cache::SharedCacheSettings;
 use crate::oci::{DocumentFormat, Platform, Reference};
-use crate::sandbox::{Letter, Limits, Secret};
+use crate::sandbox::{Circumstances, Letter, Limits, Secret};
 use crate::spec::{Compression, ImageSource, Name, SourceText};
 use crate::transport::registry::RegistrySettings;
 
@@ -41,6 +42,8 @@ pub struct BuildRequest {
     pub registries: RegistrySettings,
     /// Whether results of earlier builds may be used.
     pub cache: CacheUse,
+    /// Results of other machines, and ours for them.
+    pub shared: SharedCacheSettings,
     /// How many threads may work at once.
     pub jobs: NonZeroUsize,
     /// What commands of stages are given, and what they may.
@@ -68,6 +71,8 @@ pub struct CommandSettings {
     pub certificates: Option<PathBuf>,
     /// The name of the machine that commands see.
     pub hostname: String,
+    /// What else commands may notice of it.
+    pub circumstances: Circumstances,
 }
 
 impl Default for CommandSettings {
@@ -81,6 +86,7 @@ impl Default for CommandSettings {
             private_env: Vec::new(),
             certificates: None,
             hostname: "boxwright".to_owned(),
+            circumstances: Circumstances::Usual,
         }
     }
 }

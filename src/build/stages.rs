@@ -17,7 +17,7 @@ use crate::oci::ImageConfig;
 use crate::plan::{
     ContextId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
 };
-use crate::sandbox::Footing;
+use crate::sandbox::{Footing, StopSwitch};
 use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, ImageSource, SourceText};
 use crate::steps::{Scene, SourceKind, add_accounts, apply, make_workdir};
 use crate::store::Store;
@@ -34,6 +34,8 @@ pub(crate) struct Workshop<'a> {
     pub(crate) contexts: &'a Contexts<'a>,
     images: Mutex<BTreeMap<usize, Arc<Base>>>,
     pub(crate) footing: OnceLock<Footing>,
+    /// Ends the commands of all stages when one has failed.
+    pub(crate) stop: StopSwitch,
     notes: Mutex<Vec<String>>,
 }
 
@@ -107,6 +109,7 @@ impl<'a> Workshop<'a> {
             contexts,
             images: Mutex::default(),
             footing: OnceLock::new(),
+            stop: StopSwitch::default(),
             notes: Mutex::default(),
         }
     }
@@ -359,7 +362,10 @@ impl<'a> Workshop<'a> {
         tree: &Tree,
     ) -> Result<Changeset, BuildError> {
         let source = match action {
-            Action::Add(add) => Some((SourceTree::Stage(self.download(add)?), SourceKind::Context)),
+            Action::Add(add) => {
+                let (tree, kind) = self.download(add)?;
+                Some((SourceTree::Stage(tree), kind))
+            }
             _ => {
                 let source = step.source.map(|source| self.source(source, setting.done));
                 source.transpose()?

@@ -16,14 +16,20 @@ use boxwright::oci::{DocumentFormat, Platform, Reference};
 use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 
 mod bench;
+mod caches;
 mod commands;
 mod push;
 mod registry;
+mod serve;
+mod shared_cache;
 
 pub(crate) use bench::{BenchArgs, Peer};
+pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
+pub(crate) use serve::ServeArgs;
+pub(crate) use shared_cache::SharedCacheArgs;
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -84,6 +90,7 @@ pub(crate) enum Command {
     Push(PushArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Serve(ServeArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Bench(Box<BenchArgs>),
@@ -116,6 +123,7 @@ Examples:
 The environment:
   BOXWRIGHT_STORE     where the store is (see --store)
   SOURCE_DATE_EPOCH   the time of all files, in seconds since 1970; else 0
+  BOXWRIGHT_CACHE_KEY the key that caches in registries are sealed with
   REGISTRY_AUTH_FILE  accounts at registries; else those of podman and docker
   BOXWRIGHT_REGISTRIES  a table of registries, as registries.conf; else podman's
   HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR  as everywhere
@@ -129,6 +137,8 @@ pub(crate) struct BuildArgs {
     pub(crate) how: HowArgs,
     #[command(flatten)]
     pub(crate) commands: CommandArgs,
+    #[command(flatten)]
+    pub(crate) shared: SharedCacheArgs,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
@@ -303,33 +313,6 @@ pub(crate) struct InspectArgs {
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
-}
-
-/// Look after the store
-#[derive(Debug, Args)]
-pub(crate) struct CacheArgs {
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-    #[command(subcommand)]
-    pub(crate) command: CacheCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CacheCommand {
-    /// List what the store holds
-    Ls(JsonArgs),
-    /// Show how much space the store takes
-    Du(JsonArgs),
-    /// Remove what was not used for long, or the oldest until the store is small enough
-    ///
-    /// Refuses while a build uses the store.
-    #[command(after_long_help = "\
-Examples:
-  boxwright cache gc --max-age 14d
-  boxwright cache gc --max-size 5GB")]
-    Gc(GcArgs),
-    /// Remove everything
-    Clear(JsonArgs),
 }
 
 /// Say which sandboxes for `run` work here

@@ -48,6 +48,21 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// An archive from elsewhere as an uncompressed tar.
+///
+/// - `archive`: the bytes that are read; they tell what kind of archive they are.
+/// - `reader`: our own understanding of archives.
+///
+/// Left out on purpose: its URL and name.
+pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
+    KeyRecord::new("archive")
+        .field("archive", archive)
+        .field("reader", reader)
+}
+
+/// The kind of the records under [`pulled`].
+pub const PULLED: &str = "pulled";
+
 /// What a reference to a registry was the last time, for builds that may not use the network.
 ///
 /// - `reference`: in full, with its tag or digest.
@@ -55,7 +70,7 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
 ///
 /// Left out on purpose: mirrors and accounts; they decide how an image comes here, not which it is.
 pub fn pulled(reference: &str, platform: &str) -> KeyRecord {
-    KeyRecord::new("pulled")
+    KeyRecord::new(PULLED)
         .field("reference", reference)
         .field("platform", platform)
 }
@@ -266,7 +281,7 @@ mod tests {
 
     impl Inputs {
         /// Each key with the inputs that must count in it.
-        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 6] {
+        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 7] {
             let digest = Digest::of(&self.digest);
             let diff_id = DiffId(Digest::of(&self.diff_id));
             let slot: Vec<&str> = self.slot.iter().map(String::as_str).collect();
@@ -285,6 +300,7 @@ mod tests {
                     layer_index(&digest, &diff_id, self.version),
                     vec!["digest", "diff_id", "version"],
                 ),
+                (archive(&digest, self.version), vec!["digest", "version"]),
                 (frame_table(&digest), vec!["digest"]),
                 (chunks(&digest, self.version), vec!["digest", "version"]),
                 (

@@ -82,9 +82,6 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
     let order = graph.needed(target);
     let mut binder = Binder::new(spec, inputs, &graph, &order);
     let stages: Vec<PlannedStage> = order.iter().map(|&index| binder.stage(index)).collect();
-    for &index in &order {
-        rules::not_yet(spec, &spec.stages[index], &mut problems);
-    }
     rules::final_stage(spec, &graph, target, &mut problems);
     let (contexts, images) = binder.finish();
     let plan = Plan {

@@ -310,20 +310,6 @@ fn bare_words_that_are_something_else() {
 }
 
 #[test]
-fn what_cannot_be_done_yet_is_said_for_needed_stages_only() {
-    let text = |used: &str| {
-        format!(
-            "format: 1\ntarget: app\nstages:\n  app:\n    from: {used}\n    allow: [root, build-stage]\n  build:\n    from: docker.io/library/node:20\n    steps: [{{run: make}}, {{add: 'https://example.org/x', checksum: 'sha256:{}', unpack: true}}]\n",
-            "0".repeat(64)
-        )
-    };
-    planned(&text("scratch"));
-    let found = problems(&text("build"));
-    let expected = "this version cannot unpack archives yet (stage \"build\")";
-    assert!(found.contains(expected), "{expected}: {found}");
-}
-
-#[test]
 fn a_final_stage_is_for_running_only() {
     let text = |from: &str, more: &str| {
         format!(
