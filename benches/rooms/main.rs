@@ -160,6 +160,7 @@ fn whole_build(seeded: &Seeded, store: &Path) {
     let output = format!("oci:{}", seeded.below("layout").display());
     let request = BuildRequest {
         registries: Default::default(),
+        lock: None,
         spec_file: seeded.below("boxwright.yaml"),
         source: Arc::new(source.expect("the spec is UTF-8")),
         target: None,

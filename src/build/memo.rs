@@ -58,6 +58,8 @@ pub(crate) fn key(
         .map(|(name, context)| format!("{name}={}", context.fingerprint))
         .collect();
     let images: Vec<String> = images.iter().map(ToString::to_string).collect();
+    let files = plan.files.iter().map(|file| file.digest.to_string());
+    let files: Vec<String> = files.collect();
     Evaluation {
         evaluator: EVALUATOR,
         spec: &Digest::of(plan.source.text.as_bytes()),
@@ -67,6 +69,7 @@ pub(crate) fn key(
         epoch,
         contexts: &texts(&contexts),
         images: &texts(&images),
+        files: &texts(&files),
         given: &texts(&given(plan, commands)),
         runner: RUNNER,
     }

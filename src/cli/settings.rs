@@ -137,6 +137,7 @@ impl Environment {
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: None,
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
@@ -252,6 +253,7 @@ impl Environment {
             compression: None,
             store_root: PathBuf::new(),
             registries: self.registries(&Default::default()),
+            lock: None,
             cache: CacheUse::All,
             jobs: processors(),
             commands: CommandSettings::default(),

@@ -218,6 +218,7 @@ fn built(
     let text = spec.text().into_bytes();
     let request = BuildRequest {
         registries: Default::default(),
+        lock: None,
         spec_file: sandbox.path("boxwright.yaml"),
         source: Arc::new(SourceText::from_bytes("boxwright.yaml".to_owned(), text).expect("UTF-8")),
         target: None,

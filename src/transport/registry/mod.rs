@@ -1,7 +1,8 @@
 //! Registries: bases come from here, images go there.
 //!
 //! Comes in: [`RegistrySettings`] in which every default is decided, and references. Goes out: a
-//! base image whose layers are in the store ([`RegistryClient::pull`]), or the answer to an
+//! base image whose layers are in the store ([`RegistryClient::pull`]), what a reference is now
+//! ([`RegistryClient::resolve`]), or the answer to an
 //! authorised request ([`RegistryClient::call`]), on which pushing is built.
 //!
 //! ```text
@@ -28,6 +29,7 @@ mod known;
 mod login;
 mod pull;
 mod remote;
+mod resolve;
 mod settings;
 mod table;
 mod token;
@@ -37,5 +39,6 @@ pub use endpoint::{Endpoint, Purpose};
 pub use error::RegistryError;
 pub use login::{Stored, log_in, log_out};
 pub use pull::{Fetched, Watch};
+pub use resolve::Resolved;
 pub use settings::{Mirror, RegistrySettings};
 pub use table::{Location, RegistryTable, Safety};
