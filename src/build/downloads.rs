@@ -82,9 +82,8 @@ pub(crate) fn fetch_known(
             let message = format!("{url} gave a file with the digest {found}");
             let diagnostic = Diagnostic::new(source, file.digest.span, message);
             let diagnostic = match file.known_by {
-                KnownBy::Spec => diagnostic.help(
-                    "if that is the file that you want, write this digest as its checksum",
-                ),
+                KnownBy::Spec => diagnostic
+                    .help("if that is the file that you want, write this digest as its checksum"),
                 KnownBy::Lock => diagnostic
                     .label(format!("the lock has {}", file.digest))
                     .help(format!(

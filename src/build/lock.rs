@@ -287,7 +287,9 @@ fn moved(
     Some(
         Diagnostic::new(&lock.source, image.digest.span, message)
             .label("what it was when it was locked")
-            .help(format!("take what it is now: boxwright lock --update {reference}")),
+            .help(format!(
+                "take what it is now: boxwright lock --update {reference}"
+            )),
     )
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::oci::{DocumentFormat, Platform, Reference};
-use crate::sandbox::{Letter, Limits, Secret};
+use crate::sandbox::{Circumstances, Letter, Limits, Secret};
 use crate::spec::{Compression, ImageSource, Lock, Name, SourceText};
 use crate::transport::registry::RegistrySettings;
 
@@ -70,6 +70,8 @@ pub struct CommandSettings {
     pub certificates: Option<PathBuf>,
     /// The name of the machine that commands see.
     pub hostname: String,
+    /// What else commands may notice of it.
+    pub circumstances: Circumstances,
 }
 
 impl Default for CommandSettings {
@@ -83,6 +85,7 @@ impl Default for CommandSettings {
             private_env: Vec::new(),
             certificates: None,
             hostname: "boxwright".to_owned(),
+            circumstances: Circumstances::Usual,
         }
     }
 }

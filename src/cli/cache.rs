@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use boxwright::explain::{Count, Size};
-use boxwright::sandbox::{self, SandboxSettings, StopSwitch, Sweep};
+use boxwright::sandbox::{self, Circumstances, SandboxSettings, StopSwitch, Sweep};
 use boxwright::store::{GcPolicy, GcReport, Item, ItemKind, Store, StoreError, Usage};
 use serde_json::{Value, json};
 
@@ -67,6 +67,7 @@ pub(crate) fn swept(root: &Path, sweep: Sweep) -> Result<(), Failure> {
         scratch: root.join("scratch"),
         letter: None,
         stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     };
     let swept = sandbox::sweep(root, sweep, &settings);
     swept

@@ -6,7 +6,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use boxwright::build::{BuildError, BuildReport, BuildRequest, LockScope, Locked, Mirror, Observer, Verification};
+use boxwright::build::{
+    BuildError, BuildReport, BuildRequest, LockScope, Locked, Mirror, Observer, Verification,
+};
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use boxwright::sandbox::{Probe, Proc, SandboxSettings, StopSwitch, Tier, Upper, Verdict, probe};
+use boxwright::sandbox::{
+    Circumstances, Probe, Proc, SandboxSettings, StopSwitch, Tier, Upper, Verdict, probe,
+};
 use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
@@ -27,6 +29,7 @@ pub(crate) fn run(
         scratch: store.join("scratch"),
         letter: None,
         stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     });
     match args.format.json {
         true => terminal.print(&json_text(&value(&found))),

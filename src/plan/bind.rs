@@ -13,8 +13,8 @@ use crate::plan::stage::{
 };
 use crate::plan::title::title;
 use crate::spec::{
-    AbsolutePath, Action, Add, Base, BuildSpec, ContextPath, ImageSource, Mount, Name, Origin, Spanned,
-    Stage,
+    AbsolutePath, Action, Add, Base, BuildSpec, ContextPath, ImageSource, Mount, Name, Origin,
+    Spanned, Stage,
 };
 use crate::tree::LayerPath;
 

@@ -167,8 +167,8 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 ///   sizes, identities and times of all files that the ignore rules leave in.
 /// - `images`: manifest and config of each image that stages use.
 /// - `files`: digests of the files of the web, which the text need not hold: a lock may.
-/// - `given`: for each secret and agent that commands ask for, whether it was given at all: a
-///   command may do another thing without it.
+/// - `given`: for each secret and agent that commands ask for, whether it was given at all, and
+///   whether their network was cut: a command may do another thing without it.
 /// - `runner`: as in [`Run`]; a remembered evaluation stands for its commands, too.
 ///
 /// Left out on purpose: the bytes of secrets, where the spec and its contexts lie, how layers are compressed, the names

@@ -64,8 +64,13 @@ fn locked_image(
         let message = format!("{full} is not locked for {platform}");
         let known: Vec<String> = image.platforms.keys().map(ToString::to_string).collect();
         Diagnostic::new(&spec.source, reference.span, message)
-            .label(format!("when it was locked it was for {}", known.join(", ")))
-            .help(format!("see whether there is one by now: boxwright lock --update {full}"))
+            .label(format!(
+                "when it was locked it was for {}",
+                known.join(", ")
+            ))
+            .help(format!(
+                "see whether there is one by now: boxwright lock --update {full}"
+            ))
     })
 }
 
@@ -88,7 +93,11 @@ pub(crate) fn known_file(
         });
     };
     let Some(locked) = lock.files.get(url) else {
-        return Err(not_locked(spec, add.url.as_ref().map(HttpUrl::as_str), lock));
+        return Err(not_locked(
+            spec,
+            add.url.as_ref().map(HttpUrl::as_str),
+            lock,
+        ));
     };
     match &add.checksum {
         Some(checksum) if checksum.value != locked.digest.value => {
@@ -101,11 +110,7 @@ pub(crate) fn known_file(
     }
 }
 
-fn not_locked(
-    spec: &BuildSpec,
-    what: Spanned<impl std::fmt::Display>,
-    lock: &Lock,
-) -> Diagnostic {
+fn not_locked(spec: &BuildSpec, what: Spanned<impl std::fmt::Display>, lock: &Lock) -> Diagnostic {
     let message = format!("{} is not in {}", what.value, lock.source.name);
     Diagnostic::new(&spec.source, what.span, message)
         .help("write the lock anew, with the same --arg: boxwright lock")

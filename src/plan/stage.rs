@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::plan::title::printable;
 use crate::oci::Digest;
+use crate::plan::title::printable;
 use crate::spec::{
     AbsolutePath, ContextPath, HttpUrl, ImagePath, Spanned, Stage, Step, ValueError,
 };

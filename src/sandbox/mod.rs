@@ -57,7 +57,9 @@ pub use doctor::{Lack, Remedy};
 pub use error::{SandboxError, Setup};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
-pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, probe};
+pub use probe::{
+    Circumstances, Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, probe,
+};
 pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use stop::StopSwitch;

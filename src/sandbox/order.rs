@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::oci::Digest;
 use crate::sandbox::error::Setup;
 use crate::sandbox::job::{Job, Network};
-use crate::sandbox::probe::Footing;
+use crate::sandbox::probe::{Circumstances, Footing};
 
 /// The first message to a process of the sandbox: what it is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ pub(crate) struct Outer {
     /// The directory of this run: empty, and removed at the end.
     pub(crate) scratch: PathBuf,
     pub(crate) task: Task,
+    pub(crate) circumstances: Circumstances,
 }
 
 /// What is done in the sandbox.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::thread::CpuSet;
 
 use crate::sandbox::changes::Reading;
 use crate::sandbox::channel::{receive, receive_file, send};
@@ -26,7 +27,7 @@ use crate::sandbox::namespaces;
 use crate::sandbox::new_root::NewRoot;
 use crate::sandbox::order::{End, Failed, Inner, Order, Outer, Report, Task, Word};
 use crate::sandbox::overlay;
-use crate::sandbox::probe::{Footing, Proc};
+use crate::sandbox::probe::{Circumstances, Footing, Proc};
 use crate::sandbox::rootfs;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
@@ -51,6 +52,9 @@ pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
 
 fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
     namespaces::enter(order.footing.tier, order.network(), builder)?;
+    if order.circumstances == Circumstances::Perturbed {
+        keep_one_processor().map_err(Setup::of("leave all processors but one"))?;
+    }
     match &order.task {
         Task::Remove(path) => {
             rootfs::remove(path).map_err(|error| trees::told("remove a tree", &error))?;
@@ -62,7 +66,7 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             Ok(command(order, None, &lower, builder)?.end)
         }
         Task::Unpack { folder, store } => {
-            trees::unpack_here(folder, store, order.footing.tier)?;
+            trees::unpack_here(folder, store, order.footing.tier, order.circumstances)?;
             Ok(End::Code(0))
         }
         Task::Run { job, store } => {
@@ -82,6 +86,16 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             Ok(ran.end)
         }
     }
+}
+
+/// All that is started from here sees and has one processor.
+fn keep_one_processor() -> io::Result<()> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    if let Some(last) = (0..CpuSet::MAX_CPU).rfind(|&number| allowed.is_set(number)) {
+        one.set(last);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &one)?)
 }
 
 /// How a command ended, and what is needed to read what it left.

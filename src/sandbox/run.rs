@@ -186,6 +186,7 @@ pub(crate) fn order(
         footing: footing.clone(),
         scratch: scratch.path().to_owned(),
         task,
+        circumstances: settings.circumstances,
     }));
     let mut child = spawn(&settings.program, theirs).map_err(failed)?;
     let minded = settings.stop.mind(&ours).map_err(failed)?;

@@ -14,7 +14,7 @@ use crate::oci::Digest;
 use crate::sandbox::changes::{Found, Reading, collect};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::order::{Collected, Failed, Task};
-use crate::sandbox::probe::{Footing, SandboxSettings, best};
+use crate::sandbox::probe::{Circumstances, Footing, SandboxSettings, best};
 use crate::sandbox::rootfs::{self, Ownership, unpack};
 use crate::sandbox::run::order;
 use crate::sandbox::tier::{Letter, Tier};
@@ -161,13 +161,19 @@ fn make(
 }
 
 /// The outer process's part of [`materialize`].
-pub(crate) fn unpack_here(folder: &Path, store: &Path, tier: Tier) -> Result<(), Setup> {
+pub(crate) fn unpack_here(
+    folder: &Path,
+    store: &Path,
+    tier: Tier,
+    circumstances: Circumstances,
+) -> Result<(), Setup> {
     let unpacking = |error: &dyn std::error::Error| told("unpack the stage's tree", error);
     let tree = read(folder)?;
     let store = Store::open(store).map_err(|error| unpacking(&error))?;
     let root = folder.join(ROOT);
     fs::create_dir(&root).map_err(Setup::of("make the root of the stage's tree"))?;
-    unpack(&tree, &store, &root, ownership(tier)).map_err(|error| unpacking(&error))
+    let unpacked = unpack(&tree, &store, &root, ownership(tier), circumstances);
+    unpacked.map_err(|error| unpacking(&error))
 }
 
 /// The tree that a folder was made from.

@@ -115,13 +115,19 @@ impl LockedImage {
 /// The file.
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("# Written by `boxwright lock`. `boxwright build --locked` uses nothing else.\n")?;
+        f.write_str(
+            "# Written by `boxwright lock`. `boxwright build --locked` uses nothing else.\n",
+        )?;
         f.write_str("format: 1\n")?;
         if !self.images.is_empty() {
             f.write_str("images:\n")?;
         }
         for (reference, LockedImage { digest, platforms }) in &self.images {
-            writeln!(f, "  {}:\n    digest: {digest}", key(&reference.to_string()))?;
+            writeln!(
+                f,
+                "  {}:\n    digest: {digest}",
+                key(&reference.to_string())
+            )?;
             if !platforms.is_empty() {
                 f.write_str("    platforms:\n")?;
             }
@@ -133,7 +139,11 @@ impl fmt::Display for Lock {
             f.write_str("files:\n")?;
         }
         for (url, LockedFile { digest, size }) in &self.files {
-            writeln!(f, "  {}:\n    digest: {digest}\n    size: {size}", key(url.as_str()))?;
+            writeln!(
+                f,
+                "  {}:\n    digest: {digest}\n    size: {size}",
+                key(url.as_str())
+            )?;
         }
         Ok(())
     }
@@ -142,7 +152,10 @@ impl fmt::Display for Lock {
 /// A key of YAML, in quotes unless it is text for certain without them.
 fn key(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+=~%&?".contains(&byte);
-    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let begins = text
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     match begins && text.bytes().all(is_plain) && !text.ends_with(':') {
         true => text.to_owned(),
         false => serde_json::Value::from(text).to_string(),
@@ -183,7 +196,8 @@ mod tests {
         lock.images.insert(pinned, image("x", &[]));
         for url in ["https://b.example/a?b=c", "https://a.example/\"#x"] {
             let (digest, size) = (digest(url), 7);
-            lock.files.insert(url.parse().unwrap(), LockedFile { digest, size });
+            lock.files
+                .insert(url.parse().unwrap(), LockedFile { digest, size });
         }
         insta::assert_snapshot!(lock);
         let read = parse(&lock.to_string()).unwrap_or_else(|error| panic!("{error}"));
@@ -222,7 +236,10 @@ mod tests {
         let arm = Digest::of(b"linux/arm64");
         assert_eq!(of(&several, "linux/arm64/v8"), Some(arm));
         assert_eq!(of(&several, "linux/riscv64"), None);
-        assert_eq!(of(&image("only", &[]), "linux/riscv64"), Some(Digest::of(b"only")));
+        assert_eq!(
+            of(&image("only", &[]), "linux/riscv64"),
+            Some(Digest::of(b"only"))
+        );
     }
 
     proptest! {

@@ -12,6 +12,7 @@ mod build_semantics; // a golden of the whole language; what is shared and what 
 mod build_unchanged; // what is the same is not evaluated, and nothing else passes for it
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
+mod lock; // the lock, what it pins, and builds without network
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod registry_pull; // bases from registries: every kind of door, every kind of fault

@@ -258,7 +258,7 @@ fn verifying_names_the_files_that_are_not_the_same_twice() {
     };
     run("- run: mkdir /out && echo same > /out/same\n").ok();
     let ran = run(
-        "- run: mkdir /out && hostname > /out/host && echo same > /out/same && touch /out/$(hostname)\n",
+        "- run: mkdir /out && hostname > /out/host && echo same > /out/same && touch /out/$(hostname); nproc > /out/processors\n",
     );
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     for expected in [
@@ -270,4 +270,11 @@ fn verifying_names_the_files_that_are_not_the_same_twice() {
         assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
     }
     assert!(!ran.stderr.contains("/out/same in"), "{}", ran.stderr);
+    let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    assert_eq!(
+        ran.stderr.contains("/out/processors in"),
+        several,
+        "{}",
+        ran.stderr
+    );
 }

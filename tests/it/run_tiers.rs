@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use boxwright::oci::Digest;
 use boxwright::sandbox::{
-    Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError, SandboxSettings,
-    Secret, StopSwitch, Stream, Tier, Writes, materialize, probe, run,
+    Circumstances, Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError,
+    SandboxSettings, Secret, StopSwitch, Stream, Tier, Writes, materialize, probe, run,
 };
 use boxwright::store::Store;
 use boxwright::tree::{Change, Changeset, Entry, LayerPath, Node, Tree};
@@ -195,6 +195,7 @@ fn job_process() {
         scratch: order.scratch.clone(),
         letter: Some(order.tier.letter()),
         stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     };
     let (out, err) = (Mutex::new(String::new()), Mutex::new(String::new()));
     let sink = |stream, line: &[u8]| {

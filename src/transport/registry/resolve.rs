@@ -53,9 +53,8 @@ impl RegistryClient {
 
     fn ask_for(&self, reference: &Reference, store: &Store) -> Result<Descriptor, RegistryError> {
         let endpoints = self.endpoints(reference, Purpose::Pull)?;
-        let resolve = |endpoint: &Endpoint| {
-            Remote::new(self, endpoint, store, reference).resolve(reference)
-        };
+        let resolve =
+            |endpoint: &Endpoint| Remote::new(self, endpoint, store, reference).resolve(reference);
         let (last, mirrors) = endpoints
             .split_last()
             .expect("the registry itself is always an endpoint");
