@@ -305,7 +305,7 @@ impl Workshop<'_> {
             stage: stage.to_owned(),
             step: step.number,
             title: step.title.clone(),
-            source: Box::new(source),
+            source: Box::new(source.of_platform(&self.plan.platform)),
         })?;
         self.note(outcome.notes);
         let missing = || BuildError::Content(ContentError::NotUnpacked(outcome.listing));

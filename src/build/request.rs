@@ -26,7 +26,7 @@ pub struct BuildRequest {
     pub context_overrides: Vec<(Name, PathBuf)>,
     /// What to build for; empty leaves it to the spec, and after it to the machine.
     pub platforms: Vec<Platform>,
-    /// Where the image goes: layouts and archives. Empty means `oci-archive:NAME.tar`, `NAME`
+    /// Where the image goes: layouts, archives and registries. Empty means `oci-archive:NAME.tar`, `NAME`
     /// being the last part of the image's repository, or else the name of the spec's folder.
     pub outputs: Vec<ImageSource>,
     /// The image's full names; empty leaves them to the spec.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::contexts::Contexts;
 use crate::build::error::BuildError;
-use crate::build::event::{Event, Observer, OutputState};
-use crate::build::report::{BuildReport, LayerLine, Origin, OutputKind, OutputLine};
+use crate::build::event::{Event, Observer};
+use crate::build::outputs::{self, Outputs};
+use crate::build::report::{BuildReport, LayerLine, Origin};
 use crate::build::request::BuildRequest;
 use crate::build::stages::Workshop;
 use crate::build::target::{MadeLayer, Target, target};
@@ -15,7 +16,6 @@ use crate::plan::{Plan, PlanInputs, final_user, plan};
 use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
 use crate::transport::registry::RegistryClient;
-use crate::transport::{self, Output, Written};
 
 /// Builds what the request asks for and writes its outputs.
 ///
@@ -26,6 +26,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
+    outputs::check(request, &registries)?;
     let contexts = Contexts::new(request, &store, observer);
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
@@ -51,7 +52,15 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         .for_each(|text| observer.event(Event::Note { text }));
     let set = ImageSet::new(images)?;
     let names = names(request, &plans[0]);
-    let outputs = write_outputs(request, &set, &names, &store, observer)?;
+    let outputs = Outputs {
+        request,
+        images: &set,
+        names: &names,
+        store: &store,
+        registries: &registries,
+        observer,
+    };
+    let outputs = outputs.write()?;
     let first = &set.images()[0];
     Ok(BuildReport {
         names: names.iter().map(ToString::to_string).collect(),
@@ -213,54 +222,4 @@ fn assemble(
         &BTreeMap::new(),
     )?;
     Ok((image, lines))
-}
-
-fn write_outputs(
-    request: &BuildRequest,
-    images: &ImageSet,
-    names: &[Reference],
-    store: &Store,
-    observer: &dyn Observer,
-) -> Result<Vec<OutputLine>, BuildError> {
-    let wanted = match request.outputs.is_empty() {
-        true => vec![request.default_output(names)],
-        false => request.outputs.clone(),
-    };
-    let mut lines = Vec::new();
-    for wanted in wanted {
-        let name = wanted.to_string();
-        let output: Output = name.parse()?;
-        let kind = match &output {
-            Output::Layout { .. } => OutputKind::Oci,
-            Output::OciArchive { .. } => OutputKind::OciArchive,
-            Output::DockerArchive { .. } => OutputKind::DockerArchive,
-        };
-        let receipt = transport::write(
-            &output,
-            std::path::Path::new(""),
-            images,
-            names,
-            store,
-            Some(store),
-        )?;
-        let state = match receipt.written {
-            Written::New => OutputState::Written,
-            Written::Unchanged => OutputState::Unchanged,
-        };
-        observer.event(Event::OutputWritten {
-            name: &name,
-            path: &receipt.path,
-            bytes: receipt.bytes,
-            state,
-        });
-        lines.push(OutputLine {
-            name,
-            kind,
-            path: receipt.path,
-            reference: receipt.reference,
-            bytes: receipt.bytes,
-            state,
-        });
-    }
-    Ok(lines)
 }

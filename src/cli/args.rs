@@ -18,11 +18,13 @@ use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 mod bench;
 mod commands;
 mod lock;
+mod push;
 mod registry;
 
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use lock::LockArgs;
+pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 
 const HELP_STYLES: Styles = Styles::styled()
@@ -35,8 +37,8 @@ const HELP_STYLES: Styles = Styles::styled()
 /// everywhere.
 ///
 /// A spec (boxwright.yaml) says which stages there are and what each takes from where. Boxwright
-/// turns it into an OCI image in an archive or a layout that podman, docker, containerd and
-/// skopeo read.
+/// turns it into an OCI image in an archive, a layout or a registry that podman, docker,
+/// containerd and skopeo read.
 #[derive(Debug, Parser)]
 #[command(name = "boxwright", version, styles = HELP_STYLES, max_term_width = 100)]
 #[command(disable_help_subcommand = true, subcommand_help_heading = "Commands")]
@@ -82,6 +84,7 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Lock(Box<LockArgs>),
+    Push(PushArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
     Login(LoginArgs),
@@ -108,6 +111,8 @@ Examples:
       Build services/auth/boxwright.yaml and name the image.
   boxwright build -o oci-archive:auth.tar -o oci:layout:1.4.0
       Write an archive and add the image to a layout.
+  boxwright build -o docker://registry.example.com/team/auth
+      Push the image, under all tags of the spec.
   boxwright build --arg NODE=22 --target runtime --print digest
       Set an argument, choose the stage, print the manifest's digest.
 
@@ -166,6 +171,7 @@ pub(crate) struct ResultArgs {
     /// oci-archive:FILE[:REF]     one file that every loader reads
     /// oci:DIR[:REF]              a layout, added to if it exists
     /// docker-archive:FILE[:REF]  as `docker save` writes it
+    /// docker://HOST/NAME[:TAG]   a registry; without TAG all tags of the spec
     ///
     /// By default oci-archive:NAME.tar.
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = parse_output, verbatim_doc_comment)]
@@ -494,16 +500,18 @@ impl FromStr for Age {
 }
 
 fn parse_output(text: &str) -> Result<ImageSource, ValueError> {
-    let kinds = "write oci:DIR, oci-archive:FILE or docker-archive:FILE";
+    let kinds = "write oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME";
     if !text.contains(':') {
         return Err(ValueError::new("the kind of output is missing").help(kinds));
     }
     match text.parse()? {
-        ImageSource::Registry(reference) => {
-            let message = "this version cannot push";
-            Err(ValueError::new(message).help(format!(
-                "write an archive, then run `skopeo copy oci-archive:FILE docker://{reference}`"
-            )))
+        // A registry is not what someone means who has mistyped a file.
+        ImageSource::Registry(_) if !text.starts_with("docker://") => {
+            Err(ValueError::new("the kind of output is missing").help(kinds))
+        }
+        ImageSource::Registry(reference) if reference.digest().is_some() => {
+            let message = "what is built has the digest that it has";
+            Err(ValueError::new(message).help("write docker://HOST/NAME:TAG"))
         }
         output => Ok(output),
     }

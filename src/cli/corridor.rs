@@ -7,7 +7,8 @@ use std::error::Error;
 use std::path::Path;
 
 use boxwright::build::{
-    BuildError, BuildReport, BuildRequest, LockScope, Locked, Mirror, Observer, Verification,
+    BuildError, BuildReport, BuildRequest, LockScope, Locked, Mirror, Observer, PushReport,
+    PushRequest, Verification,
 };
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
@@ -35,6 +36,11 @@ pub(crate) fn build(
     observer: &dyn Observer,
 ) -> Result<BuildReport, Failure> {
     Ok(boxwright::build::build(request, observer)?)
+}
+
+/// Pushes.
+pub(crate) fn push(request: &PushRequest, observer: &dyn Observer) -> Result<PushReport, Failure> {
+    Ok(boxwright::build::push(request, observer)?)
 }
 
 /// Builds twice.

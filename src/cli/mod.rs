@@ -21,6 +21,7 @@ mod lock;
 mod login;
 mod man;
 mod progress;
+mod push;
 mod registries;
 mod report;
 mod schema;
@@ -63,6 +64,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         None => terminal.print(&Cli::command().render_help().ansi().to_string()),
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Lock(args)) => lock::run(args, environment, terminal),
+        Some(Command::Push(args)) => push::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
         Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),

@@ -72,6 +72,32 @@ pub fn pulled(reference: &str, platform: &str) -> KeyRecord {
         .field("platform", platform)
 }
 
+/// Which blobs a repository of a registry has for sure, because we pushed them: so that other
+/// repositories there can have them without their bytes being sent again.
+///
+/// - `registry`: host and port.
+/// - `repository`: below it.
+///
+/// Left out on purpose: the tag; blobs belong to repositories.
+pub fn pushed(registry: &str, repository: &str) -> KeyRecord {
+    KeyRecord::new("pushed")
+        .field("registry", registry)
+        .field("repository", repository)
+}
+
+/// An upload that has begun, so that a later process can go on with it.
+///
+/// - `registry` and `repository`: where to.
+/// - `blob`: what.
+///
+/// Left out on purpose: the account; who may not go on begins anew.
+pub fn upload(registry: &str, repository: &str, blob: &Digest) -> KeyRecord {
+    KeyRecord::new("upload")
+        .field("registry", registry)
+        .field("repository", repository)
+        .field("blob", blob)
+}
+
 /// The frames of a blob that we wrote. The blob decides them; how it came to be does not matter.
 pub fn frame_table(blob: &Digest) -> KeyRecord {
     KeyRecord::new("frames").field("blob", blob)

@@ -4,8 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::oci::Platform;
 use crate::sandbox::tier::{Letter, Tier};
 
 /// Why a command did not run, or not to its end. The texts fit after "failed to".
@@ -81,6 +83,20 @@ pub enum SandboxError {
         program: String,
         /// Why not.
         setup: Setup,
+    },
+    /// The program of the command is one of another kind of machine, and nothing emulates that.
+    #[error(
+        "start {program:?} in the stage's tree: this machine, {host}, cannot run what is made for {platform}; \
+             register an emulator for it (Debian and Ubuntu: `apt-get install qemu-user-static`), or build that \
+             platform on a machine of its own and join the images with `boxwright index`"
+    )]
+    Foreign {
+        /// The program.
+        program: String,
+        /// The platform that is built.
+        platform: String,
+        /// The platform of this machine.
+        host: String,
     },
     /// The sandbox could not be made.
     #[error("make the sandbox of tier {tier}: {setup}")]
@@ -175,6 +191,24 @@ impl SandboxError {
             action,
             path,
             source,
+        }
+    }
+
+    /// The same, if it failed since this machine does not run the programs of `platform`.
+    pub fn of_platform(self, platform: &Platform) -> SandboxError {
+        let host = Platform::host();
+        match self {
+            SandboxError::Start { program, setup }
+                if setup.errno == Some(Errno::NOEXEC.raw_os_error())
+                    && platform.architecture != host.architecture =>
+            {
+                SandboxError::Foreign {
+                    program,
+                    platform: platform.to_string(),
+                    host: host.to_string(),
+                }
+            }
+            other => other,
         }
     }
 

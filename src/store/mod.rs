@@ -49,4 +49,5 @@ pub use error::StoreError;
 pub use gc::{ExclusiveStore, GcPolicy, GcReport, Item, ItemKind, Usage};
 pub use index::{FileIndex, IndexBuilder, Known, Settled};
 pub use key::{DEPTH, KeyRecord, Value};
+pub use lock::Claim;
 pub use record::Record;

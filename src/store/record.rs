@@ -92,6 +92,20 @@ impl Store {
         self.write_checked(&path, |file| file.write_all(&bytes))
     }
 
+    /// Takes the value under `key` away. It is no error if there is none.
+    ///
+    /// # Errors
+    /// The file system failing; the value stays then.
+    pub fn forget_record(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let path = self.record_path(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// All whole records of a kind, in the order of their keys' digests. Damaged ones, and those
     /// that go while this looks, are passed over.
     ///
@@ -207,6 +221,10 @@ mod tests {
         for value in ["one", "two"] {
             store.put_record(&key, value.as_bytes()).unwrap();
             assert_eq!(store.record(&key).unwrap().unwrap(), value.as_bytes());
+        }
+        for _ in 0..2 {
+            store.forget_record(&key).unwrap();
+            assert_eq!(store.record(&key).unwrap(), None);
         }
     }
 

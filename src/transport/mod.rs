@@ -1,8 +1,9 @@
 //! Room 7: image ↔ the world.
 //!
 //! Comes in: an [`crate::image::ImageSet`] and an [`Output`], or the source of a base image. Goes
-//! out: a layout or an archive under its final name, complete or not at all ([`write()`]); or a
-//! [`BaseImage`] whose layers are in the store ([`import_base`]).
+//! out: a layout or an archive under its final name, complete or not at all ([`write()`]); a
+//! [`BaseImage`] whose layers are in the store ([`import_base`]); or a [`Parcel`], which
+//! [`registry`] pushes.
 //!
 //! What is read is believed only after its size and digest were checked. Names inside an archive
 //! never become paths of this machine. Nothing is ever written under its final name before it is
@@ -26,6 +27,7 @@ mod layout;
 mod layout_writer;
 mod naming;
 mod output;
+mod parcel;
 pub mod registry;
 mod select;
 mod stamp;
@@ -36,4 +38,5 @@ pub use check::{validate_archive, validate_layout};
 pub use error::{OutputError, TransportError};
 pub use import::{BaseImage, import_base};
 pub use output::Output;
+pub use parcel::Parcel;
 pub use write::{Receipt, Written, write};

@@ -17,6 +17,7 @@ mod outputs; // every output before every loader; hostile layouts and archives b
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
 mod run_containers; // builds with commands inside docker's and podman's containers
+mod run_real; // apt, npm, pip and gcc by a plain user; the images start and answer
 mod run_steps;
 mod run_stopped; // commands that are ended: no process, mount or file of theirs is left
 mod run_tiers; // commands in every tier, as root and as a user made for it

@@ -91,6 +91,23 @@ impl Live {
             Event::BaseImported { reference, .. } => {
                 self.end(&Work::Base(reference.to_owned()));
             }
+            Event::PushProgress { name, done, total } => {
+                let work = Work::Push(name.to_owned());
+                match self.running.get(&work) {
+                    Some(bar) => bar.set_position(done),
+                    None => {
+                        let bar = ProgressBar::new(total);
+                        self.begin(work, bar, BYTES, &format!("push {name}"));
+                    }
+                }
+            }
+            // Its name is that of the repository with a tag or a digest.
+            Event::ImagePushed { name, .. } => {
+                let is_done = |work: &&Work| matches!(work, Work::Push(repository) if name.starts_with(repository.as_str()));
+                if let Some(work) = self.running.keys().find(is_done).cloned() {
+                    self.end(&work);
+                }
+            }
             _ => {}
         }
         if let Some(line) = line {
@@ -178,6 +195,18 @@ mod tests {
                 reference: "x",
                 layers: 1,
                 bytes: 2,
+            },
+            Event::PushProgress {
+                name: "r.x/a",
+                done: 1,
+                total: 2,
+            },
+            Event::ImagePushed {
+                name: "r.x/a:1",
+                digest: boxwright::oci::Digest::of(b""),
+                sent: 1,
+                received: 1,
+                state: boxwright::build::OutputState::Written,
             },
         ] {
             live.update(&event, None);

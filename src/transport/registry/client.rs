@@ -133,7 +133,11 @@ impl RegistryClient {
     ///
     /// # Errors
     /// No answer, and whatever keeps us from being authorised.
-    pub fn call(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Response, RegistryError> {
+    pub fn call<'a>(
+        &self,
+        endpoint: &'a Endpoint,
+        call: &Call<'a>,
+    ) -> Result<Response, RegistryError> {
         let base = self.base(endpoint)?;
         let url = match &call.place {
             Place::Repository(rest) => base.join(&format!("/v2/{}/{rest}", endpoint.repository))?,
@@ -161,10 +165,10 @@ impl RegistryClient {
         })
     }
 
-    fn ask(
+    fn ask<'a>(
         &self,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
+        endpoint: &'a Endpoint,
+        call: &Call<'a>,
         url: &Url,
         authorization: Option<Secret>,
         action: &str,

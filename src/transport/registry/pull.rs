@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oci::{BlobSink, Descriptor, Platform, Reference};
 use crate::store::Store;
@@ -15,6 +13,7 @@ use crate::transport::registry::client::RegistryClient;
 use crate::transport::registry::endpoint::Purpose;
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::known;
+use crate::transport::registry::parallel;
 use crate::transport::registry::remote::Remote;
 
 /// How far the layers of an image have come that were not here, in bytes.
@@ -130,32 +129,8 @@ fn fetch_layers(
     if !missing.is_empty() {
         counter.add(0);
     }
-    let next = AtomicUsize::new(0);
-    let first_error = Mutex::new(None);
-    let work = || {
-        while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Err(error) = fetch_layer(remote, layer, &counter) else {
-                continue;
-            };
-            next.store(missing.len(), Ordering::Relaxed);
-            if let Ok(mut first) = first_error.lock() {
-                first.get_or_insert(error);
-            }
-        }
-    };
-    match parallel.min(missing.len()) {
-        0 => {}
-        1 => work(),
-        threads => thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(work);
-            }
-        }),
-    }
-    match first_error.into_inner() {
-        Ok(Some(error)) => Err(error),
-        _ => Ok(()),
-    }
+    let fetch = |layer: &&Descriptor| fetch_layer(remote, layer, &counter);
+    parallel::each(&missing, parallel, fetch).map(drop)
 }
 
 /// Adds up the bytes of all threads.

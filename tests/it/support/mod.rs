@@ -13,6 +13,7 @@ pub(crate) mod image_reader;
 pub(crate) mod listing;
 pub(crate) mod nasty;
 pub(crate) mod peers;
+pub(crate) mod plain_user;
 pub(crate) mod process;
 pub(crate) mod raw_tar;
 pub(crate) mod registry;
