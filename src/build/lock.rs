@@ -117,8 +117,9 @@ pub fn lock(
 pub fn check_lock(request: &BuildRequest, lock: &Lock) -> Result<(), BuildError> {
     let specs = specs(request)?;
     let mut problems = Diagnostics::new();
-    for (platform, spec) in &specs {
-        problems.extend(unknown(spec, &spec.stages, Some(lock), platform));
+    for (_, spec) in &specs {
+        // A stage that is not for this platform may be from an image that is not, either.
+        problems.extend(unknown(spec, &spec.stages, Some(lock), None));
     }
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());

@@ -202,7 +202,8 @@ fn of_a_registry(error: &TransportError) -> Option<Blame> {
 fn is_offline(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(HttpError::Offline(_)) = error.downcast_ref() {
+        let boxed = error.downcast_ref::<Box<HttpError>>().map(|error| &**error);
+        if let Some(HttpError::Offline(_)) = error.downcast_ref().or(boxed) {
             return true;
         }
         next = error.source();

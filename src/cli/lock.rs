@@ -48,8 +48,11 @@ pub(crate) fn run(
     let locked = corridor::lock(&request, &earlier, &scope)?;
     let is_new = corridor::write_lock(&locked.lock, &path)?;
     let mut text = told(&locked.changes);
-    let state = if is_new { "wrote" } else { "nothing to do:" };
-    let _ = writeln!(text, "{state} {name}: {}", contents(&locked.lock));
+    let state = match is_new {
+        true => format!("wrote {name}"),
+        false => format!("{name} is up to date"),
+    };
+    let _ = writeln!(text, "{state}: {}", contents(&locked.lock));
     terminal.say(&text);
     Ok(())
 }

@@ -95,7 +95,7 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
         None => spec.stages.iter().collect(),
         Some(_) => order.iter().map(|&index| &spec.stages[index]).collect(),
     };
-    problems.extend(unknown(spec, judged, inputs.lock, inputs.platform));
+    problems.extend(unknown(spec, judged, inputs.lock, Some(inputs.platform)));
     let Bound {
         contexts,
         images,

@@ -38,16 +38,14 @@ pub fn outside<'a>(stages: impl IntoIterator<Item = &'a Stage>) -> Outside<'a> {
     found
 }
 
-/// The document that the lock has for a reference.
-///
-/// # Errors
-/// The reference or the platform is not in the lock.
+/// What is wrong if the lock does not have a reference, or no document of it for the platform where
+/// one matters.
 fn locked_image(
     spec: &BuildSpec,
     reference: Spanned<&Reference>,
     lock: &Lock,
-    platform: &Platform,
-) -> Result<Digest, Diagnostic> {
+    platform: Option<&Platform>,
+) -> Option<Diagnostic> {
     let full = reference.value.clone().with_default_tag();
     let Some(image) = lock.images.get(&full) else {
         let repository = full.repository();
@@ -55,12 +53,13 @@ fn locked_image(
         let others = others.filter(|other| other.repository() == repository);
         let others: Vec<String> = others.map(ToString::to_string).collect();
         let diagnostic = not_locked(spec, reference.map(|_| full.to_string()), lock);
-        return Err(match others.is_empty() {
+        return Some(match others.is_empty() {
             true => diagnostic,
             false => diagnostic.label(format!("the lock has {}", others.join(", "))),
         });
     };
-    image.for_platform(platform).copied().ok_or_else(|| {
+    let missing = platform.filter(|platform| image.for_platform(platform).is_none());
+    missing.map(|platform| {
         let message = format!("{full} is not locked for {platform}");
         let known: Vec<String> = image.platforms.keys().map(ToString::to_string).collect();
         Diagnostic::new(&spec.source, reference.span, message)
@@ -82,29 +81,28 @@ pub(crate) fn known_file(
     spec: &BuildSpec,
     add: &Add,
     lock: Option<&Lock>,
-) -> Result<Digest, Diagnostic> {
+) -> Result<Digest, Box<Diagnostic>> {
     let url = &add.url.value;
     let Some(lock) = lock else {
         return add.checksum.map(|checksum| checksum.value).ok_or_else(|| {
             let message = "an add step needs the key `checksum`";
-            Diagnostic::new(&spec.source, add.url.span, message)
+            let diagnostic = Diagnostic::new(&spec.source, add.url.span, message)
                 .help("write `checksum: sha256:…`, as sha256sum prints it: a build may only fetch what is known")
-                .help("or let a lock know it: boxwright lock, then boxwright build --locked")
+                .help("or let a lock know it: boxwright lock, then boxwright build --locked");
+            Box::new(diagnostic)
         });
     };
     let Some(locked) = lock.files.get(url) else {
-        return Err(not_locked(
-            spec,
-            add.url.as_ref().map(HttpUrl::as_str),
-            lock,
-        ));
+        let url = add.url.as_ref().map(HttpUrl::as_str);
+        return Err(Box::new(not_locked(spec, url, lock)));
     };
     match &add.checksum {
         Some(checksum) if checksum.value != locked.digest.value => {
             let message = format!("{url} has another checksum in {}", lock.source.name);
-            Err(Diagnostic::new(&spec.source, checksum.span, message)
+            let diagnostic = Diagnostic::new(&spec.source, checksum.span, message)
                 .label(format!("the lock has {}", locked.digest))
-                .help("if the spec is right, write the lock anew: boxwright lock"))
+                .help("if the spec is right, write the lock anew: boxwright lock");
+            Err(Box::new(diagnostic))
         }
         _ => Ok(locked.digest.value),
     }
@@ -117,19 +115,20 @@ fn not_locked(spec: &BuildSpec, what: Spanned<impl std::fmt::Display>, lock: &Lo
         .help("or keep what is in it for other arguments: boxwright lock --add")
 }
 
-/// What some stages of a spec take from the world outside and nothing knows the digest of.
+/// What some stages of a spec take from the world outside and nothing knows the digest of, on one
+/// platform or, without one, at all.
 pub fn unknown<'a>(
     spec: &BuildSpec,
     stages: impl IntoIterator<Item = &'a Stage>,
     lock: Option<&Lock>,
-    platform: &Platform,
+    platform: Option<&Platform>,
 ) -> Diagnostics {
     let found = outside(stages);
     let images = found.images.iter().filter_map(|image| {
         let lock = lock?;
-        locked_image(spec, *image, lock, platform).err()
+        locked_image(spec, *image, lock, platform)
     });
     let files = found.files.iter();
-    let files = files.filter_map(|add| known_file(spec, add, lock).err());
+    let files = files.filter_map(|add| known_file(spec, add, lock).err().map(|error| *error));
     images.chain(files).collect()
 }

@@ -68,6 +68,9 @@ impl<'a> Remote<'a> {
         if let Some(digest) = reference.digest() {
             return match known(digest) {
                 Some(found) => Ok(found),
+                None if self.client.is_offline() => {
+                    Err(RegistryError::Offline(reference.to_string()))
+                }
                 None => self.fetch_manifest(&digest.to_string(), Some(*digest)),
             };
         }
