@@ -200,6 +200,15 @@ pub enum Event<'a> {
         /// Whether anything was not there before.
         state: OutputState,
     },
+    /// A cache for other machines is where they find it.
+    CacheShared {
+        /// The full name.
+        name: &'a str,
+        /// How many results it has.
+        records: usize,
+        /// Bytes on the wire from us.
+        sent: u64,
+    },
     /// Something worth knowing that changes nothing, such as a skipped socket.
     Note {
         /// One line.

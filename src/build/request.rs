@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::build::shared_cache::SharedCacheSettings;
 use crate::oci::{DocumentFormat, Platform, Reference};
 use crate::sandbox::{Circumstances, Letter, Limits, Secret};
 use crate::spec::{Compression, ImageSource, Lock, Name, SourceText};
@@ -43,6 +44,8 @@ pub struct BuildRequest {
     pub lock: Option<Lock>,
     /// Whether results of earlier builds may be used.
     pub cache: CacheUse,
+    /// Results of other machines, and ours for them.
+    pub shared: SharedCacheSettings,
     /// How many threads may work at once.
     pub jobs: NonZeroUsize,
     /// What commands of stages are given, and what they may.

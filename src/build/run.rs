@@ -7,7 +7,8 @@ use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer};
 use crate::build::outputs::{self, Outputs};
 use crate::build::report::{BuildReport, LayerLine, Origin};
-use crate::build::request::BuildRequest;
+use crate::build::request::{BuildRequest, CacheUse};
+use crate::build::shared_cache;
 use crate::build::stages::Workshop;
 use crate::build::target::{MadeLayer, Target, target};
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
@@ -27,6 +28,11 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
     outputs::check(request, &registries)?;
+    let client = RegistryClient::new(request.registries.clone());
+    let (store, caches) = match request.cache {
+        CacheUse::All => shared_cache::with_caches(store, &request.shared, client),
+        CacheUse::BasesOnly => (store, None),
+    };
     let contexts = Contexts::new(request, &store, observer);
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
@@ -47,6 +53,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         lines.extend(image_lines);
     }
     contexts.remember()?;
+    notes.extend(caches.iter().flat_map(|caches| caches.notes()));
     notes
         .iter()
         .for_each(|text| observer.event(Event::Note { text }));
@@ -61,6 +68,9 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         observer,
     };
     let outputs = outputs.write()?;
+    if let Some(to) = &request.shared.to {
+        shared_cache::share(to, &request.shared, &registries, &store, observer)?;
+    }
     let first = &set.images()[0];
     Ok(BuildReport {
         names: names.iter().map(ToString::to_string).collect(),

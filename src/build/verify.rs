@@ -13,6 +13,7 @@ use crate::build::event::Observer;
 use crate::build::report::{BuildReport, LayerLine, Origin};
 use crate::build::request::BuildRequest;
 use crate::build::run::build;
+use crate::build::shared_cache::SharedCacheSettings;
 use crate::image::sniffed;
 use crate::layer::{self, LayerBlob, Limits};
 use crate::oci::{Codec, Digest};
@@ -57,6 +58,7 @@ pub fn verify(
     let report = build(request, observer)?;
     let mut again = request.clone();
     again.store_root = scratch.join("store");
+    again.shared = SharedCacheSettings::default();
     again.jobs = std::num::NonZeroUsize::MIN;
     again.commands.hostname = "elsewhere".to_owned();
     again.commands.circumstances = Circumstances::Perturbed;

@@ -20,12 +20,14 @@ mod commands;
 mod lock;
 mod push;
 mod registry;
+mod shared_cache;
 
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use lock::LockArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
+pub(crate) use shared_cache::SharedCacheArgs;
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -119,6 +121,7 @@ Examples:
 The environment:
   BOXWRIGHT_STORE     where the store is (see --store)
   SOURCE_DATE_EPOCH   the time of all files, in seconds since 1970; else 0
+  BOXWRIGHT_CACHE_KEY the key that caches in registries are sealed with
   REGISTRY_AUTH_FILE  accounts at registries; else those of podman and docker
   BOXWRIGHT_REGISTRIES  a table of registries, as registries.conf; else podman's
   HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR  as everywhere
@@ -132,6 +135,8 @@ pub(crate) struct BuildArgs {
     pub(crate) how: HowArgs,
     #[command(flatten)]
     pub(crate) commands: CommandArgs,
+    #[command(flatten)]
+    pub(crate) shared: SharedCacheArgs,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     #[command(flatten)]

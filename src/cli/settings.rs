@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::{BuildRequest, CacheUse, CommandSettings};
+use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
 use boxwright::spec::{Lock, SourceText};
 
 use crate::cli::args::{
-    BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, ProgressArg, SecretSource,
+    BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
 };
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::lock;
@@ -27,6 +27,8 @@ pub(crate) struct Environment {
 const SPEC_NAME: &str = "boxwright.yaml";
 /// The last second of the year 9999: image configs say times in RFC 3339.
 const LAST_SECOND: u64 = 253_402_300_799;
+/// A key that is shorter could be found by trying.
+const LEAST_KEY: usize = 16;
 
 impl Environment {
     /// The process's own.
@@ -145,10 +147,40 @@ impl Environment {
             } else {
                 CacheUse::All
             },
+            shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
             commands: self.commands(args)?,
             epoch: self.epoch()?,
             spec_file,
+        })
+    }
+
+    /// Caches that are shared with other machines.
+    fn shared_cache(&self, args: &SharedCacheArgs) -> Result<SharedCacheSettings, Failure> {
+        let key = match (&args.cache_key, self.text("BOXWRIGHT_CACHE_KEY")) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let headline = format!("cannot read the cache's key {}", path.display());
+                    Failure::new(Blame::CommandLine, headline).because(&error)
+                })?;
+                Some(text.trim().to_owned())
+            }
+            (None, variable) => variable,
+        };
+        if key.as_ref().is_some_and(|key| key.len() < LEAST_KEY) {
+            let headline = format!("the cache's key has fewer than {LEAST_KEY} characters");
+            return Err(Failure::new(Blame::CommandLine, headline)
+                .hint("make one: openssl rand -hex 32 > cache.key"));
+        }
+        Ok(SharedCacheSettings {
+            from: args.cache_from.clone(),
+            to: args.cache_to.as_ref().map(|to| to.reference.clone()),
+            mode: args
+                .cache_to
+                .as_ref()
+                .map_or_else(Default::default, |to| to.mode),
+            key: key.map(boxwright::transport::http::Secret::new),
+            trust: args.cache_trust,
         })
     }
 
@@ -274,6 +306,7 @@ impl Environment {
             registries: self.registries(&Default::default()),
             lock: None,
             cache: CacheUse::All,
+            shared: SharedCacheSettings::default(),
             jobs: processors(),
             commands: CommandSettings::default(),
             epoch: self.epoch()?,

@@ -27,7 +27,7 @@ mod table;
 mod writer;
 
 pub use archive::{ArchiveError, unpack_archive};
-pub use cache::{Provided, Records, find, provide, unread};
+pub use cache::{Provided, Records, find, holds_what_it_says, provide, unread};
 pub use codec::{Compression, LevelError, decoder};
 pub use error::LayerError;
 pub use index::{IndexedLayer, LayerBlob, READER, index, unpack};

@@ -42,6 +42,7 @@ mod lock;
 mod record;
 mod transfer;
 mod unsynced;
+mod upstream;
 
 pub use blobs::{BlobWriter, Store};
 pub use content::{ContentError, ContentFile};
@@ -51,3 +52,4 @@ pub use index::{FileIndex, IndexBuilder, Known, Settled};
 pub use key::{DEPTH, KeyRecord, Value};
 pub use lock::Claim;
 pub use record::Record;
+pub use upstream::{Bundle, Upstream};

@@ -24,6 +24,7 @@ use crate::transport::disk;
 use crate::transport::docker_archive;
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutDir, LayoutFiles, MOST_DEPTH, MOST_DOCUMENT};
+use crate::transport::registry::artifact;
 use crate::transport::select;
 
 /// An image that can be pushed: its documents, and where its blobs are.
@@ -72,6 +73,36 @@ impl<'a> Parcel<'a> {
             configs,
             foreign: 0,
             bytes: Box::new(WithDocuments { documents, blobs }),
+        }
+    }
+
+    /// An artifact of this type: blobs of the store, and documents that are at hand.
+    pub fn of_artifact(
+        artifact_type: &str,
+        blobs: Vec<Descriptor>,
+        annotations: BTreeMap<String, String>,
+        store: &'a Store,
+    ) -> Parcel<'a> {
+        let (manifest, config) = artifact::manifest(artifact_type, blobs.clone(), annotations);
+        let root = Descriptor::of(MediaType::OciManifest, &manifest);
+        let documents = BTreeMap::from([
+            (root.digest, manifest),
+            (config.digest, artifact::EMPTY.to_vec()),
+        ]);
+        Parcel {
+            path: "the store".into(),
+            papers: vec![Paper {
+                descriptor: root.clone(),
+                subject: None,
+            }],
+            root,
+            layers: blobs,
+            configs: vec![config],
+            foreign: 0,
+            bytes: Box::new(WithDocuments {
+                documents,
+                blobs: store,
+            }),
         }
     }
 

@@ -217,6 +217,7 @@ fn built(
     let _ = fs::remove_file(&archive);
     let text = spec.text().into_bytes();
     let request = BuildRequest {
+        shared: Default::default(),
         registries: Default::default(),
         lock: None,
         spec_file: sandbox.path("boxwright.yaml"),

@@ -21,6 +21,7 @@ mod run_real; // apt, npm, pip and gcc by a plain user; the images start and ans
 mod run_steps;
 mod run_stopped; // commands that are ended: no process, mount or file of theirs is left
 mod run_tiers; // commands in every tier, as root and as a user made for it
+mod shared_cache; // results of other machines by way of a registry, lying ones among them
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools

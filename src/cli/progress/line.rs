@@ -89,6 +89,14 @@ impl Line {
                 };
                 line(verb, GREEN, format!("{name} ({} sent)", Size(sent)))
             }
+            Event::CacheShared {
+                name,
+                records,
+                sent,
+            } => {
+                let text = format!("{name} ({records} results, {} sent)", Size(sent));
+                line("Cached", GREEN, text)
+            }
             Event::Sandbox { tier } => {
                 line("Sandbox", BOLD, format!("commands run in tier {tier}"))
             }

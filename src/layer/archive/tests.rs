@@ -1,3 +1,5 @@
+//! Archives of all kinds, hostile ones among them.
+
 use std::io::Cursor;
 use std::io::Write;
 

@@ -17,6 +17,7 @@
 //! OCI distribution spec 1.1; Docker's registry token authentication; `containers-registries.conf(5)`,
 //! `containers-certs.d(5)`, `containers-auth.json(5)`; Docker's credential helper protocol.
 
+pub(crate) mod artifact;
 mod auth_file;
 mod certs;
 mod challenge;

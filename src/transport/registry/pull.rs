@@ -104,7 +104,7 @@ impl RegistryClient {
 
 /// Fetches the layers that are not here, several at once. The first that fails ends the others
 /// when they are done with the layer at hand.
-fn fetch_layers(
+pub(crate) fn fetch_layers(
     remote: &Remote<'_>,
     layers: &[Descriptor],
     parallel: usize,
