@@ -16,17 +16,21 @@ use boxwright::oci::{DocumentFormat, Platform, Reference};
 use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 
 mod bench;
+mod caches;
 mod commands;
 mod lock;
 mod push;
 mod registry;
+mod serve;
 mod shared_cache;
 
 pub(crate) use bench::{BenchArgs, Peer};
+pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use lock::LockArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use shared_cache::SharedCacheArgs;
 
 const HELP_STYLES: Styles = Styles::styled()
@@ -89,6 +93,7 @@ pub(crate) enum Command {
     Push(PushArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Serve(ServeArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Bench(Box<BenchArgs>),
@@ -320,33 +325,6 @@ pub(crate) struct InspectArgs {
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
-}
-
-/// Look after the store
-#[derive(Debug, Args)]
-pub(crate) struct CacheArgs {
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-    #[command(subcommand)]
-    pub(crate) command: CacheCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CacheCommand {
-    /// List what the store holds
-    Ls(JsonArgs),
-    /// Show how much space the store takes
-    Du(JsonArgs),
-    /// Remove what was not used for long, or the oldest until the store is small enough
-    ///
-    /// Refuses while a build uses the store.
-    #[command(after_long_help = "\
-Examples:
-  boxwright cache gc --max-age 14d
-  boxwright cache gc --max-size 5GB")]
-    Gc(GcArgs),
-    /// Remove everything
-    Clear(JsonArgs),
 }
 
 /// Say which sandboxes for `run` work here

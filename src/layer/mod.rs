@@ -16,13 +16,13 @@
 mod archive;
 mod cache;
 mod chunk;
-mod codec;
+pub(crate) mod codec;
 mod error;
 mod frame;
-mod header;
+pub(crate) mod header;
 mod index;
 mod pipeline;
-mod reader;
+pub(crate) mod reader;
 mod table;
 mod writer;
 

@@ -60,6 +60,9 @@ pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// The kind of the records under [`pulled`].
+pub const PULLED: &str = "pulled";
+
 /// What a reference to a registry was the last time, for builds that may not use the network.
 ///
 /// - `reference`: in full, with its tag or digest.
@@ -67,7 +70,7 @@ pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
 ///
 /// Left out on purpose: mirrors and accounts; they decide how an image comes here, not which it is.
 pub fn pulled(reference: &str, platform: &str) -> KeyRecord {
-    KeyRecord::new("pulled")
+    KeyRecord::new(PULLED)
         .field("reference", reference)
         .field("platform", platform)
 }

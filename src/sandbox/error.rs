@@ -106,6 +106,14 @@ pub enum SandboxError {
         /// What failed.
         setup: Setup,
     },
+    /// A cache could not be read, or made.
+    #[error("{setup} (in tier {tier})")]
+    Cache {
+        /// The tier.
+        tier: Tier,
+        /// What failed.
+        setup: Setup,
+    },
     /// No tier works here. The text names each with what it lacks.
     #[error("run a command: no sandbox works here\n{0}")]
     NoTier(String),

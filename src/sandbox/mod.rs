@@ -24,11 +24,13 @@
 //!
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
+mod caches;
 mod changes;
 mod channel;
 mod copy_tree;
 mod doctor;
 mod error;
+mod holdings;
 mod id_map;
 mod inner;
 mod job;
@@ -53,8 +55,12 @@ mod syscalls;
 mod tier;
 mod trees;
 
+pub use caches::{
+    CacheEntry, CacheKind, Caches, Feeder, HeldCache, Hold, read_cache, write_caches,
+};
 pub use doctor::{Lack, Remedy};
 pub use error::{SandboxError, Setup};
+pub use holdings::{Chosen, Holding, HoldingKind, choose, discard, holdings};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
 pub use probe::{
@@ -64,4 +70,4 @@ pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use stop::StopSwitch;
 pub use tier::{Letter, Tier};
-pub use trees::{Sweep, materialize, sweep};
+pub use trees::materialize;

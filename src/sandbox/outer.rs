@@ -17,10 +17,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::CpuSet;
 
+use crate::sandbox::caches;
 use crate::sandbox::changes::Reading;
 use crate::sandbox::channel::{receive, receive_file, send};
 use crate::sandbox::copy_tree::copy_tree;
 use crate::sandbox::error::Setup;
+use crate::sandbox::holdings;
 use crate::sandbox::job::{Job, Limits};
 use crate::sandbox::limits::{Groups, Used};
 use crate::sandbox::namespaces;
@@ -60,6 +62,19 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             rootfs::remove(path).map_err(|error| trees::told("remove a tree", &error))?;
             Ok(End::Code(0))
         }
+        Task::Measure(paths) => {
+            let rooms = paths.iter().map(|path| holdings::room(path)).collect();
+            send(builder, &Report::Measured(rooms)).map_err(Setup::of("tell how much it takes"))?;
+            Ok(End::Code(0))
+        }
+        Task::PackCache(folder) => {
+            let notes = caches::pack_here(folder, order.footing.tier, builder)?;
+            note(builder, notes)
+        }
+        Task::FillCaches(folder) => {
+            let notes = caches::fill_here(folder, order.footing.tier, builder)?;
+            note(builder, notes)
+        }
         Task::Try => {
             let lower = order.scratch.join("empty");
             fs::create_dir(&lower).map_err(Setup::of("make an empty tree"))?;
@@ -86,6 +101,11 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             Ok(ran.end)
         }
     }
+}
+
+fn note(builder: &UnixStream, notes: Vec<String>) -> Result<End, Failed> {
+    send(builder, &Report::Notes(notes)).map_err(Setup::of("tell what became of the caches"))?;
+    Ok(End::Code(0))
 }
 
 /// All that is started from here sees and has one processor.
