@@ -12,6 +12,7 @@ mod downloads;
 mod error;
 pub mod event;
 mod graph;
+mod lock;
 mod memo;
 mod mirror;
 mod mounts;
@@ -29,6 +30,7 @@ mod verify;
 pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
+pub use lock::{LockChange, LockScope, Locked, check_lock, lock, write_lock};
 pub use mirror::{Dockerfile, Mirror, mirror};
 pub use push::{PushLine, PushReport, PushRequest, push};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};

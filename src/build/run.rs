@@ -102,9 +102,19 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
                 target,
                 contexts: &contexts,
                 platform,
+                lock: request.lock.as_ref(),
             },
         )
     };
+    let specs = specs(request)?;
+    let plans = specs
+        .iter()
+        .map(|(platform, spec)| Ok(planned(platform, spec)?));
+    plans.collect()
+}
+
+/// The spec as it is for each platform, at least one.
+pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>, Diagnostics> {
     let host = Platform::host();
     let first = request.platforms.first().unwrap_or(&host);
     let spec = parse(request, first)?;
@@ -116,10 +126,11 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
             .collect(),
         (platforms, _) => platforms.to_vec(),
     };
-    let plans = platforms
-        .iter()
-        .map(|platform| Ok(planned(platform, &parse(request, platform)?)?));
-    plans.collect()
+    let specs = platforms.into_iter().map(|platform| {
+        let spec = parse(request, &platform)?;
+        Ok((platform, spec))
+    });
+    specs.collect()
 }
 
 fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagnostics> {

@@ -18,6 +18,7 @@ use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 mod bench;
 mod caches;
 mod commands;
+mod lock;
 mod push;
 mod registry;
 mod serve;
@@ -26,6 +27,7 @@ mod shared_cache;
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use lock::LockArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
@@ -87,6 +89,7 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<BuildArgs>),
+    Lock(Box<LockArgs>),
     Push(PushArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
@@ -212,6 +215,12 @@ pub(crate) struct HowArgs {
     /// Build twice, the second time under other circumstances, and name what differs
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Take from registries and the web only what the lock beside the spec says, and ask for no tag
+    ///
+    /// Whatever is not in the lock is an error; an `add` step may leave its checksum to it. Without
+    /// this option the lock is not looked at. See `boxwright lock`.
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Do every step again, whatever the store has
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -274,6 +283,9 @@ pub(crate) struct CheckArgs {
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,
+    /// Take from registries and the web only what the lock beside the spec says
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Pass over findings with this code
     #[arg(long = "allow", value_name = "CODE", value_delimiter = ',')]
     pub(crate) allow: Vec<Code>,

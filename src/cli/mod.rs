@@ -17,6 +17,7 @@ mod doctor;
 mod exit;
 mod image_argument;
 mod inspect;
+mod lock;
 mod login;
 mod man;
 mod progress;
@@ -63,6 +64,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
     match &cli.command {
         None => terminal.print(&Cli::command().render_help().ansi().to_string()),
         Some(Command::Build(args)) => build::run(args, environment, terminal),
+        Some(Command::Lock(args)) => lock::run(args, environment, terminal),
         Some(Command::Push(args)) => push::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),

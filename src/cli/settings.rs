@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
-use boxwright::spec::SourceText;
+use boxwright::spec::{Lock, SourceText};
 
 use crate::cli::args::{
-    BenchArgs, BuildArgs, CheckArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
+    BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
 };
 use crate::cli::exit::{Blame, Failure};
+use crate::cli::lock;
 use crate::cli::terminal::Terminal;
 
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
@@ -128,7 +129,6 @@ impl Environment {
         let contexts = args.spec.contexts.iter();
         Ok(BuildRequest {
             source: read_spec(&spec_file)?,
-            spec_file,
             target: args.spec.target.clone(),
             arg_overrides: self.overrides(&args.spec.args)?,
             context_overrides: contexts
@@ -141,6 +141,7 @@ impl Environment {
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: lock_of(&spec_file, args.how.locked)?,
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
@@ -150,6 +151,7 @@ impl Environment {
             jobs: args.how.jobs.unwrap_or_else(processors),
             commands: self.commands(args)?,
             epoch: self.epoch()?,
+            spec_file,
         })
     }
 
@@ -267,6 +269,22 @@ impl Environment {
             arg_overrides: self.overrides(&args.args)?,
             store_root: self.store_root(args.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: lock_of(&spec_file, args.locked)?,
+            ..self.bare_request(spec_file)?
+        })
+    }
+
+    /// The build of which `boxwright lock` notes what it would take from outside.
+    pub(crate) fn lock_request(&self, args: &LockArgs) -> Result<BuildRequest, Failure> {
+        let spec_file = match &args.file {
+            Some(file) => file.clone(),
+            None => spec_file(&args.spec)?,
+        };
+        Ok(BuildRequest {
+            arg_overrides: self.overrides(&args.args)?,
+            platforms: args.platforms.clone(),
+            store_root: self.store_root(args.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             ..self.bare_request(spec_file)?
         })
     }
@@ -286,6 +304,7 @@ impl Environment {
             compression: None,
             store_root: PathBuf::new(),
             registries: self.registries(&Default::default()),
+            lock: None,
             cache: CacheUse::All,
             shared: SharedCacheSettings::default(),
             jobs: processors(),
@@ -338,6 +357,12 @@ impl ProgressStyle {
             ProgressArg::Quiet => ProgressStyle::Quiet,
         }
     }
+}
+
+/// The lock beside a spec, if it is wanted.
+fn lock_of(spec_file: &Path, is_wanted: bool) -> Result<Option<Lock>, Failure> {
+    let lock = is_wanted.then(|| lock::existing(&lock::lock_file(spec_file)));
+    lock.transpose()
 }
 
 fn processors() -> NonZeroUsize {
