@@ -25,7 +25,7 @@
 //! | [`sandbox`] | (tree, command) → changeset: tiers, namespaces, mounts, limits |
 //! | [`layer`] | changeset ↔ layer: tar, whiteouts, frames, codecs |
 //! | [`image`] | layers + config → image: documents and their validation |
-//! | [`transport`] | image ↔ the world: layouts and archives |
+//! | [`transport`] | image ↔ the world: layouts, archives, registries, and a server of images |
 //! | [`explain`] | what an image holds and what is wrong with it |
 //! | [`build`] | the corridor: walks through the rooms in order and owns no logic |
 //!

@@ -159,7 +159,9 @@ fn whole_build(seeded: &Seeded, store: &Path) {
     let source = SourceText::from_bytes("boxwright.yaml".to_owned(), text.into());
     let output = format!("oci:{}", seeded.below("layout").display());
     let request = BuildRequest {
+        shared: Default::default(),
         registries: Default::default(),
+        lock: None,
         spec_file: seeded.below("boxwright.yaml"),
         source: Arc::new(source.expect("the spec is UTF-8")),
         target: None,

@@ -4,8 +4,7 @@
 //! tree that it runs in is one of these things, by its own digest and not by the steps that made
 //! it: a step that comes to the same tree as before makes nothing behind it run again.
 
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -21,7 +20,9 @@ use crate::layer::unread;
 use crate::oci::Digest;
 use crate::plan::PlannedStep;
 use crate::plan::key;
-use crate::sandbox::{self, Footing, Job, Mount, MountKind, RunUser, SandboxSettings, Secret};
+use crate::sandbox::{
+    self, Caches, Footing, HeldCache, Hold, Job, Mount, MountKind, RunUser, SandboxSettings, Secret,
+};
 use crate::spec::{self, Command, Diagnostic, Diagnostics, Network};
 use crate::steps::owner_numbers;
 use crate::store::{ContentError, KeyRecord};
@@ -44,8 +45,9 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Prepared {
     pub(crate) job: Job,
     key: KeyRecord,
-    /// Held while the command runs: caches that it has to itself.
-    pub(crate) locks: Vec<PathBuf>,
+    /// Held while the command runs. All commands take them in the order of names, so that no two
+    /// wait for each other.
+    pub(crate) caches: BTreeMap<String, Hold>,
     /// Trees that are mounted, by the place of their mount.
     pub(crate) binds: Vec<(usize, Tree, Digest)>,
 }
@@ -58,11 +60,23 @@ impl Workshop<'_> {
         place: &Place<'_>,
     ) -> Result<(Changeset, Origin), BuildError> {
         let digest = self.identify(place.tree)?;
-        let prepared = self.prepare(run, place, &digest)?;
-        if self.request.cache == CacheUse::All
-            && let Some(changes) = self.remembered(&prepared.key, place)?
-        {
+        let mut prepared = self.prepare(run, place, &digest)?;
+        if let Some(changes) = self.remembered(&prepared.key, place)? {
             return Ok((changes, Origin::Cached));
+        }
+        if run.network == Network::Host && self.registries.is_offline() {
+            // Under a key of its own: without a network a command may do another thing.
+            let cut = spec::Run {
+                network: Network::None,
+                ..run.clone()
+            };
+            prepared = self.prepare(&cut, place, &digest)?;
+            if let Some(changes) = self.remembered(&prepared.key, place)? {
+                return Ok((changes, Origin::Cached));
+            }
+            let (stage, step) = (place.setting.stage.name(), place.step.number);
+            let text = format!("--offline: step {step} of stage {stage:?} runs without a network");
+            self.observer.event(Event::Note { text: &text });
         }
         let changes = self.run(prepared, place, &digest)?;
         Ok((changes, Origin::Built))
@@ -112,7 +126,7 @@ impl Workshop<'_> {
                 host_files: HOST_FILES.iter().map(PathBuf::from).collect(),
             },
             key: KeyRecord::new("run"),
-            locks: Vec::new(),
+            caches: BTreeMap::new(),
             binds: Vec::new(),
         };
         let mut lines = Vec::new();
@@ -206,12 +220,15 @@ impl Workshop<'_> {
             .collect()
     }
 
-    /// The changes under a key, if they are still whole.
+    /// The changes under a key, if they may be used and are still whole.
     fn remembered(
         &self,
         key: &KeyRecord,
         place: &Place<'_>,
     ) -> Result<Option<Changeset>, BuildError> {
+        if self.request.cache == CacheUse::BasesOnly {
+            return Ok(None);
+        }
         let Some(value) = self.store.record(key)? else {
             return Ok(None);
         };
@@ -250,16 +267,7 @@ impl Workshop<'_> {
     ) -> Result<Changeset, BuildError> {
         let settings = self.sandbox()?;
         let footing = self.footing_of(&settings)?;
-        let locks: Result<Vec<File>, BuildError> = prepared
-            .locks
-            .iter()
-            .map(|path| {
-                let file = File::create(path).map_err(BuildError::cache(path))?;
-                file.lock().map_err(BuildError::cache(path))?;
-                Ok(file)
-            })
-            .collect();
-        let locks = locks?;
+        let held = self.hold(&prepared.caches)?;
         prepared.job.lower = self.materialize(place.tree, digest, &footing, &settings)?;
         for (at, tree, digest) in &prepared.binds {
             let lower = self.materialize(tree, digest, &footing, &settings)?;
@@ -285,12 +293,12 @@ impl Workshop<'_> {
             });
         };
         let ran = sandbox::run(&prepared.job, &footing, &settings, self.store, &told);
-        drop(locks);
+        drop(held);
         let outcome = ran.map_err(|source| BuildError::Command {
             stage: stage.to_owned(),
             step: step.number,
             title: step.title.clone(),
-            source: Box::new(source),
+            source: Box::new(source.of_platform(&self.plan.platform)),
         })?;
         self.note(outcome.notes);
         let missing = || BuildError::Content(ContentError::NotUnpacked(outcome.listing));
@@ -300,6 +308,18 @@ impl Workshop<'_> {
         self.store
             .put_record_with_blobs(&prepared.key, outcome.listing.raw(), &needed)?;
         Ok(changes)
+    }
+
+    fn hold(&self, caches: &BTreeMap<String, Hold>) -> Result<Vec<HeldCache>, BuildError> {
+        let all = Caches::of(self.store.root()).map_err(BuildError::cache(self.store.root()))?;
+        let mut held = Vec::new();
+        for (name, hold) in caches {
+            let cache = all.hold(name, *hold, &|| {});
+            let cache = cache.map_err(BuildError::cache(&all.path(name)))?;
+            cache.mark_used();
+            held.push(cache);
+        }
+        Ok(held)
     }
 
     /// The tree on disk. Layers of bases that hold its contents are unpacked first.
@@ -326,6 +346,8 @@ impl Workshop<'_> {
             program: commands.program.clone().unwrap_or_default(),
             scratch: self.store.root().join("scratch"),
             letter: commands.letter,
+            stop: self.stop.clone(),
+            circumstances: commands.circumstances,
         })
     }
 

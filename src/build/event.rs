@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::build::report::{Origin, as_lossy_text};
 use crate::oci::Digest;
+use crate::transport::registry::Delivery;
 
 /// Who listens to a build. Events come from several threads at once.
 pub trait Observer: Sync {
@@ -162,6 +163,51 @@ pub enum Event<'a> {
         bytes: u64,
         /// Whether it had to be written.
         state: OutputState,
+    },
+    /// Blobs go to a registry.
+    PushProgress {
+        /// Registry and repository.
+        name: &'a str,
+        /// Bytes that have arrived so far.
+        done: u64,
+        /// Bytes of the blobs that were not there, together.
+        total: u64,
+    },
+    /// A blob is in its repository.
+    BlobPushed {
+        /// Registry and repository.
+        name: &'a str,
+        /// The blob.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// How it came there.
+        delivery: Delivery,
+        /// How many of its bytes were sent.
+        sent: u64,
+    },
+    /// An image can be pulled under a name. The counts are those of its repository, all names
+    /// together.
+    ImagePushed {
+        /// The full name.
+        name: &'a str,
+        /// Digest of the manifest or index.
+        digest: Digest,
+        /// Bytes on the wire from us.
+        sent: u64,
+        /// Bytes on the wire to us.
+        received: u64,
+        /// Whether anything was not there before.
+        state: OutputState,
+    },
+    /// A cache for other machines is where they find it.
+    CacheShared {
+        /// The full name.
+        name: &'a str,
+        /// How many results it has.
+        records: usize,
+        /// Bytes on the wire from us.
+        sent: u64,
     },
     /// Something worth knowing that changes nothing, such as a skipped socket.
     Note {

@@ -26,9 +26,8 @@ impl Done {
 #[derive(Default)]
 struct Board {
     begun: Vec<bool>,
-    running: usize,
-    /// The error of the first stage in the plan that failed.
-    failed: Option<(usize, BuildError)>,
+    /// The error of the first stage that failed.
+    failed: Option<BuildError>,
 }
 
 /// Evaluates all stages of the workshop's plan; the target comes out.
@@ -51,12 +50,13 @@ pub(crate) fn evaluate(workshop: &Workshop<'_>) -> Result<Arc<Evaluated>, BuildE
         .into_inner()
         .expect("no thread panics while it holds the board");
     match board.failed {
-        Some((_, error)) => Err(error),
+        Some(error) => Err(error),
         None => Ok(Arc::clone(done.stage(workshop.plan.target))),
     }
 }
 
-/// Takes stages whose needs are met, until there are none or one has failed.
+/// Takes stages whose needs are met, until there are none or one has failed. Then the commands of
+/// the others are stopped, too: nobody will see their results.
 fn work(workshop: &Workshop<'_>, done: &Done, board: &Mutex<Board>, changed: &Condvar) {
     let stages = &workshop.plan.stages;
     let lock = || {
@@ -79,18 +79,15 @@ fn work(workshop: &Workshop<'_>, done: &Done, board: &Mutex<Board>, changed: &Co
             continue;
         };
         held.begun[place] = true;
-        held.running += 1;
         drop(held);
         let evaluated = workshop.stage(place, &stages[place], done);
         held = lock();
-        held.running -= 1;
         match evaluated {
             Ok(evaluated) => drop(done.0[place].set(Arc::new(evaluated))),
             Err(error) => {
-                let is_first = |(first, _): &(usize, _)| place < *first;
-                if held.failed.as_ref().is_none_or(is_first) {
-                    held.failed = Some((place, error));
-                }
+                // What fails after the first may have failed because it was stopped.
+                held.failed.get_or_insert(error);
+                workshop.stop.pull();
             }
         }
         changed.notify_all();

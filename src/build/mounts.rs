@@ -3,13 +3,12 @@
 //! Everything mounted is in the command's key by what it is, never by where it lies or, for
 //! secrets, by what it holds.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 
 use crate::build::commands::Prepared;
 use crate::build::error::BuildError;
 use crate::build::stages::Workshop;
-use crate::sandbox::{self, Job, Mount, MountKind, Secret, Writes};
+use crate::sandbox::{self, Caches, Hold, Job, Mount, MountKind, Secret, Writes};
 use crate::spec::{self, AbsolutePath, Diagnostic, Diagnostics, SecretTarget, Sharing, Span};
 use crate::tree::{Follow, LayerPath, Tree};
 
@@ -207,29 +206,27 @@ impl Workshop<'_> {
         sharing: Sharing,
         prepared: &mut Prepared,
     ) -> Result<PathBuf, BuildError> {
-        // Mounts are made somewhere else.
-        let caches = std::path::absolute(self.store.root().join("caches"))
-            .map_err(BuildError::cache(self.store.root()))?;
-        let mut number = 0;
-        loop {
-            let path = match number {
-                0 => caches.join(name),
-                number => caches.join(format!("{name}.{number}")),
-            };
-            let lock = caches.join(format!("{name}.{number}.lock"));
-            fs::create_dir_all(&path).map_err(BuildError::cache(&path))?;
-            if sharing == Sharing::Private {
-                let file = File::create(&lock).map_err(BuildError::cache(&lock))?;
-                if file.try_lock().is_err() {
-                    number += 1;
-                    continue;
-                }
+        let failed = || BuildError::cache(self.store.root());
+        let caches = Caches::of(self.store.root()).map_err(failed())?;
+        let mut name = name.to_owned();
+        if sharing == Sharing::Private {
+            let first = name.clone();
+            let mut number = 0;
+            while !caches.is_free(&name).map_err(failed())? {
+                number += 1;
+                name = format!("{first}.{number}");
             }
-            if sharing != Sharing::Shared {
-                prepared.locks.push(lock);
-            }
-            return Ok(path);
         }
+        let path = caches.path(&name);
+        caches.make(&name).map_err(BuildError::cache(&path))?;
+        let hold = match sharing {
+            Sharing::Shared => Hold::Shared,
+            Sharing::Locked | Sharing::Private => Hold::Alone,
+        };
+        // A command may mount a cache twice, and must not wait for itself.
+        let held = prepared.caches.entry(name).or_insert(hold);
+        *held = hold.max(*held);
+        Ok(path)
     }
 }
 

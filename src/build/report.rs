@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::build::event::OutputState;
+use crate::build::push::PushLine;
 use crate::oci::{DiffId, Digest, DocumentFormat, Platform};
 
 /// What came out of a build for one platform.
@@ -86,15 +87,21 @@ pub struct OutputLine {
     pub name: String,
     /// What it is.
     pub kind: OutputKind,
-    /// The file or directory. In JSON, bytes that are no text are replaced.
+    /// The file or directory; for a registry its repository. In JSON, bytes that are no text are
+    /// replaced.
     #[serde(serialize_with = "as_lossy_text")]
     pub path: PathBuf,
-    /// Which image of the output it is: a layout's `ref.name`, if it has one.
+    /// Which image of the output it is: a layout's `ref.name`, if it has one; the full name in a
+    /// registry.
     pub reference: Option<String>,
-    /// Its size in bytes: the whole file, or the blobs that a layout did not have yet.
+    /// Its size in bytes: the whole file, or the blobs that a layout did not have yet; what was
+    /// sent to a registry.
     pub bytes: u64,
     /// Whether it had to be written.
     pub state: OutputState,
+    /// For a registry: what was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushLine>,
 }
 
 /// The kinds of outputs.
@@ -107,6 +114,8 @@ pub enum OutputKind {
     OciArchive,
     /// An archive as `docker save` writes it.
     DockerArchive,
+    /// A repository of a registry.
+    Registry,
 }
 
 impl BuildReport {

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::build::shared_cache::SharedCacheSettings;
 use crate::oci::{DocumentFormat, Platform, Reference};
-use crate::sandbox::{Letter, Limits, Secret};
-use crate::spec::{Compression, ImageSource, Name, SourceText};
+use crate::sandbox::{Circumstances, Letter, Limits, Secret};
+use crate::spec::{Compression, ImageSource, Lock, Name, SourceText};
 use crate::transport::registry::RegistrySettings;
 
 /// What to build, where from and where to. Relative paths of the request are relative to the
@@ -26,7 +27,7 @@ pub struct BuildRequest {
     pub context_overrides: Vec<(Name, PathBuf)>,
     /// What to build for; empty leaves it to the spec, and after it to the machine.
     pub platforms: Vec<Platform>,
-    /// Where the image goes: layouts and archives. Empty means `oci-archive:NAME.tar`, `NAME`
+    /// Where the image goes: layouts, archives and registries. Empty means `oci-archive:NAME.tar`, `NAME`
     /// being the last part of the image's repository, or else the name of the spec's folder.
     pub outputs: Vec<ImageSource>,
     /// The image's full names; empty leaves them to the spec.
@@ -39,8 +40,12 @@ pub struct BuildRequest {
     pub store_root: PathBuf,
     /// Registries: where they are, who we are there, and whether they may be asked.
     pub registries: RegistrySettings,
+    /// What alone says what references of registries and URLs are; `None` asks the registries.
+    pub lock: Option<Lock>,
     /// Whether results of earlier builds may be used.
     pub cache: CacheUse,
+    /// Results of other machines, and ours for them.
+    pub shared: SharedCacheSettings,
     /// How many threads may work at once.
     pub jobs: NonZeroUsize,
     /// What commands of stages are given, and what they may.
@@ -68,6 +73,8 @@ pub struct CommandSettings {
     pub certificates: Option<PathBuf>,
     /// The name of the machine that commands see.
     pub hostname: String,
+    /// What else commands may notice of it.
+    pub circumstances: Circumstances,
 }
 
 impl Default for CommandSettings {
@@ -81,6 +88,7 @@ impl Default for CommandSettings {
             private_env: Vec::new(),
             certificates: None,
             hostname: "boxwright".to_owned(),
+            circumstances: Circumstances::Usual,
         }
     }
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::contexts::Contexts;
 use crate::build::error::BuildError;
-use crate::build::event::{Event, Observer, OutputState};
-use crate::build::report::{BuildReport, LayerLine, Origin, OutputKind, OutputLine};
-use crate::build::request::BuildRequest;
+use crate::build::event::{Event, Observer};
+use crate::build::outputs::{self, Outputs};
+use crate::build::report::{BuildReport, LayerLine, Origin};
+use crate::build::request::{BuildRequest, CacheUse};
+use crate::build::shared_cache;
 use crate::build::stages::Workshop;
 use crate::build::target::{MadeLayer, Target, target};
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
@@ -15,7 +17,6 @@ use crate::plan::{Plan, PlanInputs, final_user, plan};
 use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
 use crate::transport::registry::RegistryClient;
-use crate::transport::{self, Output, Written};
 
 /// Builds what the request asks for and writes its outputs.
 ///
@@ -26,6 +27,12 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
+    outputs::check(request, &registries)?;
+    let client = RegistryClient::new(request.registries.clone());
+    let (store, caches) = match request.cache {
+        CacheUse::All => shared_cache::with_caches(store, &request.shared, client),
+        CacheUse::BasesOnly => (store, None),
+    };
     let contexts = Contexts::new(request, &store, observer);
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
@@ -46,12 +53,24 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         lines.extend(image_lines);
     }
     contexts.remember()?;
+    notes.extend(caches.iter().flat_map(|caches| caches.notes()));
     notes
         .iter()
         .for_each(|text| observer.event(Event::Note { text }));
     let set = ImageSet::new(images)?;
     let names = names(request, &plans[0]);
-    let outputs = write_outputs(request, &set, &names, &store, observer)?;
+    let outputs = Outputs {
+        request,
+        images: &set,
+        names: &names,
+        store: &store,
+        registries: &registries,
+        observer,
+    };
+    let outputs = outputs.write()?;
+    if let Some(to) = &request.shared.to {
+        shared_cache::share(to, &request.shared, &registries, &store, observer)?;
+    }
     let first = &set.images()[0];
     Ok(BuildReport {
         names: names.iter().map(ToString::to_string).collect(),
@@ -83,9 +102,19 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
                 target,
                 contexts: &contexts,
                 platform,
+                lock: request.lock.as_ref(),
             },
         )
     };
+    let specs = specs(request)?;
+    let plans = specs
+        .iter()
+        .map(|(platform, spec)| Ok(planned(platform, spec)?));
+    plans.collect()
+}
+
+/// The spec as it is for each platform, at least one.
+pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>, Diagnostics> {
     let host = Platform::host();
     let first = request.platforms.first().unwrap_or(&host);
     let spec = parse(request, first)?;
@@ -97,10 +126,11 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
             .collect(),
         (platforms, _) => platforms.to_vec(),
     };
-    let plans = platforms
-        .iter()
-        .map(|platform| Ok(planned(platform, &parse(request, platform)?)?));
-    plans.collect()
+    let specs = platforms.into_iter().map(|platform| {
+        let spec = parse(request, &platform)?;
+        Ok((platform, spec))
+    });
+    specs.collect()
 }
 
 fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagnostics> {
@@ -202,54 +232,4 @@ fn assemble(
         &BTreeMap::new(),
     )?;
     Ok((image, lines))
-}
-
-fn write_outputs(
-    request: &BuildRequest,
-    images: &ImageSet,
-    names: &[Reference],
-    store: &Store,
-    observer: &dyn Observer,
-) -> Result<Vec<OutputLine>, BuildError> {
-    let wanted = match request.outputs.is_empty() {
-        true => vec![request.default_output(names)],
-        false => request.outputs.clone(),
-    };
-    let mut lines = Vec::new();
-    for wanted in wanted {
-        let name = wanted.to_string();
-        let output: Output = name.parse()?;
-        let kind = match &output {
-            Output::Layout { .. } => OutputKind::Oci,
-            Output::OciArchive { .. } => OutputKind::OciArchive,
-            Output::DockerArchive { .. } => OutputKind::DockerArchive,
-        };
-        let receipt = transport::write(
-            &output,
-            std::path::Path::new(""),
-            images,
-            names,
-            store,
-            Some(store),
-        )?;
-        let state = match receipt.written {
-            Written::New => OutputState::Written,
-            Written::Unchanged => OutputState::Unchanged,
-        };
-        observer.event(Event::OutputWritten {
-            name: &name,
-            path: &receipt.path,
-            bytes: receipt.bytes,
-            state,
-        });
-        lines.push(OutputLine {
-            name,
-            kind,
-            path: receipt.path,
-            reference: receipt.reference,
-            bytes: receipt.bytes,
-            state,
-        });
-    }
-    Ok(lines)
 }

@@ -84,12 +84,14 @@ fn key(
         &contexts,
         &images,
         &workshop.request.commands,
+        workshop.request.registries.http.network,
     ))
 }
 
 /// The target as an earlier build had it, if the store still has all its layers.
 fn recall(workshop: &mut Workshop<'_>, key: &KeyRecord) -> Result<Option<Target>, BuildError> {
-    if workshop.request.cache == CacheUse::BasesOnly {
+    // A cache for others has what evaluating finds, so that must be done for it.
+    if workshop.request.cache == CacheUse::BasesOnly || workshop.request.shared.to.is_some() {
         return Ok(None);
     }
     let Some(outcome) = memo::recall(workshop.store, key)? else {

@@ -6,14 +6,18 @@
 
 use std::path::Path;
 
+use rustix::fs::Mode;
+
 use crate::build::error::BuildError;
 use crate::build::event::Observer;
 use crate::build::report::{BuildReport, LayerLine, Origin};
 use crate::build::request::BuildRequest;
 use crate::build::run::build;
+use crate::build::shared_cache::SharedCacheSettings;
 use crate::image::sniffed;
 use crate::layer::{self, LayerBlob, Limits};
 use crate::oci::{Codec, Digest};
+use crate::sandbox::Circumstances;
 use crate::spec::ImageSource;
 use crate::store::Store;
 use crate::tree::{Change, Changeset, Entry};
@@ -40,8 +44,9 @@ pub struct Difference {
     pub what: &'static str,
 }
 
-/// Builds `request`, and again in an empty store below `scratch`, with one thread and another name
-/// of the machine.
+/// Builds `request`, and again in an empty store below `scratch`, with one thread, another umask,
+/// another name of the machine, one processor and directories filled the other way round. The umask
+/// is one of the process, so nothing else should make files meanwhile.
 ///
 /// # Errors
 /// Those of either build.
@@ -53,13 +58,18 @@ pub fn verify(
     let report = build(request, observer)?;
     let mut again = request.clone();
     again.store_root = scratch.join("store");
+    again.shared = SharedCacheSettings::default();
     again.jobs = std::num::NonZeroUsize::MIN;
     again.commands.hostname = "elsewhere".to_owned();
+    again.commands.circumstances = Circumstances::Perturbed;
     again.outputs = vec![ImageSource::Layout {
         dir: scratch.join("layout"),
         reference: None,
     }];
-    let second = build(&again, observer)?;
+    let second = {
+        let _umask = OtherUmask::set();
+        build(&again, observer)?
+    };
     let differences = match report.manifest == second.manifest {
         true => Vec::new(),
         false => differences(request, &report, &again, &second)?,
@@ -69,6 +79,21 @@ pub fn verify(
         again: second.manifest,
         differences,
     })
+}
+
+/// A umask under which nobody but the owner may do anything, until it is dropped.
+struct OtherUmask(Mode);
+
+impl OtherUmask {
+    fn set() -> OtherUmask {
+        OtherUmask(rustix::process::umask(Mode::RWXG | Mode::RWXO))
+    }
+}
+
+impl Drop for OtherUmask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
 }
 
 fn differences(

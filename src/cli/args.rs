@@ -16,12 +16,22 @@ use boxwright::oci::{DocumentFormat, Platform, Reference};
 use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 
 mod bench;
+mod caches;
 mod commands;
+mod lock;
+mod push;
 mod registry;
+mod serve;
+mod shared_cache;
 
 pub(crate) use bench::{BenchArgs, Peer};
+pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use lock::LockArgs;
+pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
+pub(crate) use serve::ServeArgs;
+pub(crate) use shared_cache::SharedCacheArgs;
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -33,8 +43,8 @@ const HELP_STYLES: Styles = Styles::styled()
 /// everywhere.
 ///
 /// A spec (boxwright.yaml) says which stages there are and what each takes from where. Boxwright
-/// turns it into an OCI image in an archive or a layout that podman, docker, containerd and
-/// skopeo read.
+/// turns it into an OCI image in an archive, a layout or a registry that podman, docker,
+/// containerd and skopeo read.
 #[derive(Debug, Parser)]
 #[command(name = "boxwright", version, styles = HELP_STYLES, max_term_width = 100)]
 #[command(disable_help_subcommand = true, subcommand_help_heading = "Commands")]
@@ -79,8 +89,11 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<BuildArgs>),
+    Lock(Box<LockArgs>),
+    Push(PushArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
+    Serve(ServeArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Bench(Box<BenchArgs>),
@@ -105,12 +118,15 @@ Examples:
       Build services/auth/boxwright.yaml and name the image.
   boxwright build -o oci-archive:auth.tar -o oci:layout:1.4.0
       Write an archive and add the image to a layout.
+  boxwright build -o docker://registry.example.com/team/auth
+      Push the image, under all tags of the spec.
   boxwright build --arg NODE=22 --target runtime --print digest
       Set an argument, choose the stage, print the manifest's digest.
 
 The environment:
   BOXWRIGHT_STORE     where the store is (see --store)
   SOURCE_DATE_EPOCH   the time of all files, in seconds since 1970; else 0
+  BOXWRIGHT_CACHE_KEY the key that caches in registries are sealed with
   REGISTRY_AUTH_FILE  accounts at registries; else those of podman and docker
   BOXWRIGHT_REGISTRIES  a table of registries, as registries.conf; else podman's
   HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR  as everywhere
@@ -124,6 +140,8 @@ pub(crate) struct BuildArgs {
     pub(crate) how: HowArgs,
     #[command(flatten)]
     pub(crate) commands: CommandArgs,
+    #[command(flatten)]
+    pub(crate) shared: SharedCacheArgs,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
@@ -163,6 +181,7 @@ pub(crate) struct ResultArgs {
     /// oci-archive:FILE[:REF]     one file that every loader reads
     /// oci:DIR[:REF]              a layout, added to if it exists
     /// docker-archive:FILE[:REF]  as `docker save` writes it
+    /// docker://HOST/NAME[:TAG]   a registry; without TAG all tags of the spec
     ///
     /// By default oci-archive:NAME.tar.
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = parse_output, verbatim_doc_comment)]
@@ -196,6 +215,12 @@ pub(crate) struct HowArgs {
     /// Build twice, the second time under other circumstances, and name what differs
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Take from registries and the web only what the lock beside the spec says, and ask for no tag
+    ///
+    /// Whatever is not in the lock is an error; an `add` step may leave its checksum to it. Without
+    /// this option the lock is not looked at. See `boxwright lock`.
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Do every step again, whatever the store has
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -258,6 +283,9 @@ pub(crate) struct CheckArgs {
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,
+    /// Take from registries and the web only what the lock beside the spec says
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Pass over findings with this code
     #[arg(long = "allow", value_name = "CODE", value_delimiter = ',')]
     pub(crate) allow: Vec<Code>,
@@ -297,33 +325,6 @@ pub(crate) struct InspectArgs {
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
-}
-
-/// Look after the store
-#[derive(Debug, Args)]
-pub(crate) struct CacheArgs {
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-    #[command(subcommand)]
-    pub(crate) command: CacheCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CacheCommand {
-    /// List what the store holds
-    Ls(JsonArgs),
-    /// Show how much space the store takes
-    Du(JsonArgs),
-    /// Remove what was not used for long, or the oldest until the store is small enough
-    ///
-    /// Refuses while a build uses the store.
-    #[command(after_long_help = "\
-Examples:
-  boxwright cache gc --max-age 14d
-  boxwright cache gc --max-size 5GB")]
-    Gc(GcArgs),
-    /// Remove everything
-    Clear(JsonArgs),
 }
 
 /// Say which sandboxes for `run` work here
@@ -482,16 +483,18 @@ impl FromStr for Age {
 }
 
 fn parse_output(text: &str) -> Result<ImageSource, ValueError> {
-    let kinds = "write oci:DIR, oci-archive:FILE or docker-archive:FILE";
+    let kinds = "write oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME";
     if !text.contains(':') {
         return Err(ValueError::new("the kind of output is missing").help(kinds));
     }
     match text.parse()? {
-        ImageSource::Registry(reference) => {
-            let message = "this version cannot push";
-            Err(ValueError::new(message).help(format!(
-                "write an archive, then run `skopeo copy oci-archive:FILE docker://{reference}`"
-            )))
+        // A registry is not what someone means who has mistyped a file.
+        ImageSource::Registry(_) if !text.starts_with("docker://") => {
+            Err(ValueError::new("the kind of output is missing").help(kinds))
+        }
+        ImageSource::Registry(reference) if reference.digest().is_some() => {
+            let message = "what is built has the digest that it has";
+            Err(ValueError::new(message).help("write docker://HOST/NAME:TAG"))
         }
         output => Ok(output),
     }

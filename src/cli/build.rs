@@ -60,7 +60,7 @@ fn verified(
     let verification = corridor::verify(request, scratch.path(), progress)?;
     let store = scratch.path().join("store");
     // Trees of commands may belong to ids of a namespace, which a plain removal cannot take away.
-    cache::swept(&store, boxwright::sandbox::Sweep::All)?;
+    cache::swept(&store)?;
     if verification.differences.is_empty() {
         return Ok((verification.report, None));
     }

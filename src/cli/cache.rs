@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use boxwright::explain::{Count, Size};
-use boxwright::sandbox::{self, SandboxSettings, Sweep};
-use boxwright::store::{GcPolicy, GcReport, Item, ItemKind, Store, StoreError, Usage};
-use serde_json::{Value, json};
+use boxwright::sandbox::{self, Circumstances, SandboxError, SandboxSettings, StopSwitch};
+use boxwright::store::{GcPolicy, Store, StoreError};
 
 use crate::cli::args::{CacheArgs, CacheCommand, JsonArgs};
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::settings::Environment;
-use crate::cli::table::{Align, Table, json_text};
+use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
+
+mod carry;
+mod listing;
+
+use listing::{Cleaned, Kept};
 
 /// Does what the subcommand says.
 pub(crate) fn run(
@@ -25,34 +28,46 @@ pub(crate) fn run(
     let alone = || Store::open_exclusive(&root).map_err(refused);
     let (format, text, value) = match &args.command {
         CacheCommand::Ls(format) => {
-            let items = open()?.items().map_err(refused)?;
-            (
-                format,
-                list(&items, SystemTime::now(), terminal.width()),
-                listed(&items),
-            )
+            let kept = Kept::of(&open()?)?;
+            let text = kept.listed(SystemTime::now(), terminal.width());
+            (format, text, kept.listed_value())
         }
         CacheCommand::Du(format) => {
-            let usage = open()?.usage().map_err(refused)?;
-            let text = format!("{}\n{}", root.display(), used(&usage));
-            (format, text, usage_value(&usage))
+            let kept = Kept::of(&open()?)?;
+            let text = format!("{}\n{}", root.display(), kept.used());
+            (format, text, kept.used_value())
         }
         CacheCommand::Gc(gc) => {
             let policy = GcPolicy {
                 max_bytes: gc.max_size.map(|size| size.0),
                 max_age: gc.max_age.map(|age| age.0),
             };
-            let store = alone()?;
-            let report = store.gc(policy, SystemTime::now()).map_err(refused)?;
-            swept(&root, Sweep::Derived)?;
-            (&gc.format, removed(&report), removed_value(&report))
+            let (store, now) = (alone()?, SystemTime::now());
+            let kept = Kept::of(&store)?;
+            let chosen = sandbox::choose(kept.holdings, &kept.items, policy, now);
+            discard(&chosen.gone, store.root())?;
+            let report = store.gc(chosen.store, now).map_err(refused)?;
+            let cleaned = Cleaned {
+                report,
+                gone: chosen.gone,
+                left: chosen.left,
+            };
+            (&gc.format, cleaned.text(), cleaned.value())
         }
         CacheCommand::Clear(format) => {
             let store = alone()?;
+            let gone = Kept::of(&store)?.holdings;
+            discard(&gone, store.root())?;
             let report = store.clear().map_err(refused)?;
-            swept(&root, Sweep::All)?;
-            (format, removed(&report), removed_value(&report))
+            let cleaned = Cleaned {
+                report,
+                gone,
+                left: Vec::new(),
+            };
+            (format, cleaned.text(), cleaned.value())
         }
+        CacheCommand::Export(args) => return carry::export(args, &open()?, terminal),
+        CacheCommand::Import(args) => return carry::import(args, &open()?, terminal),
     };
     match format {
         JsonArgs { json: true } => terminal.print(&json_text(&value)),
@@ -60,17 +75,34 @@ pub(crate) fn run(
     }
 }
 
-/// Takes away what commands have left: trees that were unpacked for them, and their caches.
-pub(crate) fn swept(root: &Path, sweep: Sweep) -> Result<(), Failure> {
-    let settings = SandboxSettings {
-        program: std::env::current_exe().unwrap_or_default(),
+/// Takes away all that commands keep in the store at `root`, which nobody else uses.
+pub(crate) fn swept(root: &Path) -> Result<(), Failure> {
+    let settings = settings(root)?;
+    let found = sandbox::holdings(root, &settings).map_err(|error| failed(&error))?;
+    discard(&found, root)
+}
+
+fn discard(gone: &[sandbox::Holding], root: &Path) -> Result<(), Failure> {
+    sandbox::discard(gone, &settings(root)?).map_err(|error| failed(&error))
+}
+
+/// How processes that may touch what commands left are made, for the store at `root`.
+fn settings(root: &Path) -> Result<SandboxSettings, Failure> {
+    let root = std::path::absolute(root)
+        .map_err(|error| Failure::system("find the store's folder", &error))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::system("find this program, to start it again", &error))?;
+    Ok(SandboxSettings {
+        program,
         scratch: root.join("scratch"),
         letter: None,
-    };
-    let swept = sandbox::sweep(root, sweep, &settings);
-    swept
-        .map(drop)
-        .map_err(|error| Failure::failed(Blame::System, &error))
+        stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
+    })
+}
+
+fn failed(error: &SandboxError) -> Failure {
+    Failure::failed(Blame::System, error)
 }
 
 /// What the store refuses is the machine's affair; the text says what to do.
@@ -80,80 +112,4 @@ pub(crate) fn refused(error: StoreError) -> Failure {
         true => failure.hint("make room: boxwright cache gc --max-size 5GB"),
         false => failure,
     }
-}
-
-fn list(items: &[Item], now: SystemTime, width: usize) -> String {
-    let mut table = Table::new(&[Align::Left, Align::Right, Align::Right, Align::Left]);
-    for item in items.iter().rev() {
-        let hours = now.duration_since(item.used).unwrap_or_default().as_secs() / 3600;
-        let ago = match hours {
-            0 => "now".to_owned(),
-            1..48 => format!("{hours}h ago"),
-            _ => format!("{}d ago", hours / 24),
-        };
-        table.row([
-            kind(&item.kind).to_owned(),
-            Size(item.size).to_string(),
-            ago,
-            item.name.clone(),
-        ]);
-    }
-    table
-        .lines(width)
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
-fn kind(kind: &ItemKind) -> &str {
-    match kind {
-        ItemKind::Blob => "blob",
-        ItemKind::Record(name) => name,
-        ItemKind::Index => "index",
-    }
-}
-
-fn listed(items: &[Item]) -> Value {
-    let seconds = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
-    };
-    let item = |item: &Item| json!({"kind": kind(&item.kind), "name": item.name, "size": item.size, "used": seconds(item.used)});
-    items.iter().rev().map(item).collect()
-}
-
-fn used(usage: &Usage) -> String {
-    let mut table = Table::new(&[Align::Left, Align::Right, Align::Right]);
-    let mut row = |name: &str, count: u64, bytes: u64| {
-        table.row([
-            name.to_owned(),
-            Count(count).to_string(),
-            Size(bytes).to_string(),
-        ]);
-    };
-    row("  blobs", usage.blobs, usage.blob_bytes);
-    row("  records", usage.records, usage.record_bytes);
-    row("  total", usage.blobs + usage.records, usage.bytes());
-    table
-        .lines(80)
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
-fn usage_value(usage: &Usage) -> Value {
-    json!({"blobs": usage.blobs, "blob_bytes": usage.blob_bytes, "records": usage.records,
-        "record_bytes": usage.record_bytes, "bytes": usage.bytes()})
-}
-
-fn removed(report: &GcReport) -> String {
-    let (files, bytes) = (Count(report.removed), Size(report.removed_bytes));
-    format!(
-        "removed {files} files, {bytes}; {} left\n",
-        Size(report.left.bytes())
-    )
-}
-
-fn removed_value(report: &GcReport) -> Value {
-    json!({"removed": report.removed, "removed_bytes": report.removed_bytes, "left": usage_value(&report.left)})
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use boxwright::sandbox::{Probe, Proc, SandboxSettings, Tier, Upper, Verdict, probe};
+use boxwright::sandbox::{
+    Circumstances, Probe, Proc, SandboxSettings, StopSwitch, Tier, Upper, Verdict, probe,
+};
 use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
@@ -26,6 +28,8 @@ pub(crate) fn run(
         program,
         scratch: store.join("scratch"),
         letter: None,
+        stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     });
     match args.format.json {
         true => terminal.print(&json_text(&value(&found))),

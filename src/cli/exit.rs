@@ -7,7 +7,8 @@
 //! | 2 | the command line is wrong, or a variable of the environment |
 //! | 3 | a disk or another program failed |
 //! | 70 | our bug (`EX_SOFTWARE`) |
-//! | 130 | interrupted; the system's own doing, for nothing is caught that needs no cleaning up |
+//! | 130 | interrupted; the system's own doing, for nothing is caught that needs no cleaning up; only |
+//! |     | `serve`, which has no other end, takes it for one and gives 0 |
 //! | 141 | the reader of standard output went away; nothing is said then, as `yes \| head` does |
 
 use std::error::Error;

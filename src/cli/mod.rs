@@ -17,12 +17,15 @@ mod doctor;
 mod exit;
 mod image_argument;
 mod inspect;
+mod lock;
 mod login;
 mod man;
 mod progress;
+mod push;
 mod registries;
 mod report;
 mod schema;
+mod serve;
 mod settings;
 mod summary;
 mod table;
@@ -61,8 +64,11 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
     match &cli.command {
         None => terminal.print(&Cli::command().render_help().ansi().to_string()),
         Some(Command::Build(args)) => build::run(args, environment, terminal),
+        Some(Command::Lock(args)) => lock::run(args, environment, terminal),
+        Some(Command::Push(args)) => push::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
+        Some(Command::Serve(args)) => serve::run(args, environment, terminal),
         Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),
         Some(Command::Logout(args)) => login::log_out_at(args, environment, terminal),
         Some(Command::Bench(args)) => bench::run(args, environment, terminal),

@@ -41,6 +41,7 @@ enum Work {
     Step(String, usize),
     Layer(usize),
     Base(String),
+    Push(String),
 }
 
 /// An event with the time since the build began, as `--progress json` prints it.

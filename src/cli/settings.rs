@@ -6,12 +6,15 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::{BuildRequest, CacheUse, CommandSettings};
+use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
-use boxwright::spec::SourceText;
+use boxwright::spec::{Lock, SourceText};
 
-use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, Override, ProgressArg, SecretSource};
+use crate::cli::args::{
+    BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
+};
 use crate::cli::exit::{Blame, Failure};
+use crate::cli::lock;
 use crate::cli::terminal::Terminal;
 
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
@@ -24,6 +27,8 @@ pub(crate) struct Environment {
 const SPEC_NAME: &str = "boxwright.yaml";
 /// The last second of the year 9999: image configs say times in RFC 3339.
 const LAST_SECOND: u64 = 253_402_300_799;
+/// A key that is shorter could be found by trying.
+const LEAST_KEY: usize = 16;
 
 impl Environment {
     /// The process's own.
@@ -124,7 +129,6 @@ impl Environment {
         let contexts = args.spec.contexts.iter();
         Ok(BuildRequest {
             source: read_spec(&spec_file)?,
-            spec_file,
             target: args.spec.target.clone(),
             arg_overrides: self.overrides(&args.spec.args)?,
             context_overrides: contexts
@@ -137,14 +141,46 @@ impl Environment {
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: lock_of(&spec_file, args.how.locked)?,
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
                 CacheUse::All
             },
+            shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
             commands: self.commands(args)?,
             epoch: self.epoch()?,
+            spec_file,
+        })
+    }
+
+    /// Caches that are shared with other machines.
+    fn shared_cache(&self, args: &SharedCacheArgs) -> Result<SharedCacheSettings, Failure> {
+        let key = match (&args.cache_key, self.text("BOXWRIGHT_CACHE_KEY")) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let headline = format!("cannot read the cache's key {}", path.display());
+                    Failure::new(Blame::CommandLine, headline).because(&error)
+                })?;
+                Some(text.trim().to_owned())
+            }
+            (None, variable) => variable,
+        };
+        if key.as_ref().is_some_and(|key| key.len() < LEAST_KEY) {
+            let headline = format!("the cache's key has fewer than {LEAST_KEY} characters");
+            return Err(Failure::new(Blame::CommandLine, headline)
+                .hint("make one: openssl rand -hex 32 > cache.key"));
+        }
+        Ok(SharedCacheSettings {
+            from: args.cache_from.clone(),
+            to: args.cache_to.as_ref().map(|to| to.reference.clone()),
+            mode: args
+                .cache_to
+                .as_ref()
+                .map_or_else(Default::default, |to| to.mode),
+            key: key.map(boxwright::transport::http::Secret::new),
+            trust: args.cache_trust,
         })
     }
 
@@ -233,6 +269,22 @@ impl Environment {
             arg_overrides: self.overrides(&args.args)?,
             store_root: self.store_root(args.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: lock_of(&spec_file, args.locked)?,
+            ..self.bare_request(spec_file)?
+        })
+    }
+
+    /// The build of which `boxwright lock` notes what it would take from outside.
+    pub(crate) fn lock_request(&self, args: &LockArgs) -> Result<BuildRequest, Failure> {
+        let spec_file = match &args.file {
+            Some(file) => file.clone(),
+            None => spec_file(&args.spec)?,
+        };
+        Ok(BuildRequest {
+            arg_overrides: self.overrides(&args.args)?,
+            platforms: args.platforms.clone(),
+            store_root: self.store_root(args.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             ..self.bare_request(spec_file)?
         })
     }
@@ -252,7 +304,9 @@ impl Environment {
             compression: None,
             store_root: PathBuf::new(),
             registries: self.registries(&Default::default()),
+            lock: None,
             cache: CacheUse::All,
+            shared: SharedCacheSettings::default(),
             jobs: processors(),
             commands: CommandSettings::default(),
             epoch: self.epoch()?,
@@ -303,6 +357,12 @@ impl ProgressStyle {
             ProgressArg::Quiet => ProgressStyle::Quiet,
         }
     }
+}
+
+/// The lock beside a spec, if it is wanted.
+fn lock_of(spec_file: &Path, is_wanted: bool) -> Result<Option<Lock>, Failure> {
+    let lock = is_wanted.then(|| lock::existing(&lock::lock_file(spec_file)));
+    lock.transpose()
 }
 
 fn processors() -> NonZeroUsize {

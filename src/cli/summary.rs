@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use boxwright::build::{BuildReport, Origin, OutputKind, OutputLine};
-use boxwright::explain::Size;
+use boxwright::build::{BuildReport, Origin, OutputKind, OutputLine, PushLine, PushReport};
+use boxwright::explain::{Count, Size};
+use boxwright::transport::registry::{Delivery, PushedBlob};
 
+use crate::cli::progress::line::counted;
 use crate::cli::progress::shown;
 use crate::cli::table::{Align, Table};
 use crate::cli::terminal::{BOLD, DIM};
@@ -30,8 +32,77 @@ pub(crate) fn render(report: &BuildReport, took: Duration, width: usize) -> Stri
     let _ = writeln!(text, "  image ID  {}", report.image_id);
     text.push('\n');
     push_layers(&mut text, report, width);
+    for line in report
+        .outputs
+        .iter()
+        .filter_map(|output| output.push.as_ref())
+    {
+        text.push('\n');
+        push_repository(&mut text, line, width);
+    }
     push_next(&mut text, report);
     text
+}
+
+/// The summary of a push: each repository, and how each blob came there.
+pub(crate) fn pushes(report: &PushReport, took: Duration, width: usize) -> String {
+    let mut text = String::new();
+    for line in &report.pushes {
+        text.push('\n');
+        push_repository(&mut text, line, width);
+    }
+    text.push('\n');
+    if report.foreign_layers > 0 {
+        let layers = counted(report.foreign_layers as u64, "layer");
+        let _ = writeln!(text, "  left out: {layers} that nobody may pass on");
+    }
+    let _ = writeln!(text, "  manifest  {}, in {}", report.digest, shown(took));
+    text
+}
+
+fn push_repository(text: &mut String, line: &PushLine, width: usize) {
+    for name in line.names() {
+        let _ = writeln!(text, "{BOLD}{name}{BOLD:#}");
+    }
+    let left = Align::Left;
+    let mut table = Table::new(&[left, Align::Right, left]);
+    for blob in &line.blobs {
+        table.row([
+            blob.digest.short(),
+            Size(blob.size).to_string(),
+            delivery(blob),
+        ]);
+    }
+    for line in table.lines(width.saturating_sub(2)) {
+        let _ = writeln!(text, "  {line}");
+    }
+    let of = |wanted| {
+        let blobs = line.blobs.iter().filter(|blob| blob.delivery == wanted);
+        Count(blobs.count() as u64)
+    };
+    let _ = writeln!(
+        text,
+        "  {} sent, {} mounted, {} there already; {}; {} on the wire out, {} in",
+        of(Delivery::Sent),
+        of(Delivery::Mounted),
+        of(Delivery::Present),
+        counted(line.documents as u64, "document"),
+        Size(line.bytes_sent),
+        Size(line.bytes_received),
+    );
+}
+
+fn delivery(blob: &PushedBlob) -> String {
+    match (blob.delivery, &blob.mounted_from) {
+        (Delivery::Present, _) => "there already".to_owned(),
+        (Delivery::Mounted, Some(from)) => format!("mounted from {from}"),
+        (Delivery::Mounted, None) => "mounted".to_owned(),
+        (Delivery::Sent, _) if blob.sent == blob.size => "sent".to_owned(),
+        (Delivery::Sent, _) if blob.sent < blob.size => {
+            format!("sent, {} of it now", Size(blob.sent))
+        }
+        (Delivery::Sent, _) => format!("sent, {} with repeats", Size(blob.sent)),
+    }
 }
 
 fn push_layers(text: &mut String, report: &BuildReport, width: usize) {
@@ -127,6 +198,10 @@ fn next(output: &OutputLine, name: Option<&str>) -> Vec<String> {
             ];
             load.into_iter().chain(run).collect()
         }
+        OutputKind::Registry => {
+            let pull = output.reference.iter();
+            pull.map(|name| format!("podman pull {name}")).collect()
+        }
         OutputKind::Oci => {
             let reference = output
                 .reference
@@ -134,7 +209,7 @@ fn next(output: &OutputLine, name: Option<&str>) -> Vec<String> {
                 .map(|reference| format!(":{reference}"));
             let source = format!("oci:{path}{}", reference.collect::<String>());
             let target = name.unwrap_or("REGISTRY/NAME:TAG");
-            vec![format!("skopeo copy {source} docker://{target}")]
+            vec![format!("boxwright push {source} {target}")]
         }
     }
 }
@@ -177,7 +252,44 @@ mod tests {
             reference: reference.map(str::to_owned),
             bytes: 48_300_000,
             state: OutputState::Written,
+            push: None,
         }
+    }
+
+    fn push_line() -> PushLine {
+        let blob = |name: &str, delivery, sent| PushedBlob {
+            digest: Digest::of(name.as_bytes()),
+            size: 1_234_567,
+            delivery,
+            mounted_from: (delivery == Delivery::Mounted).then(|| "library/node".to_owned()),
+            sent,
+        };
+        PushLine {
+            repository: "r.x/acme/app".to_owned(),
+            tags: vec!["1".to_owned(), "latest".to_owned()],
+            digest: Digest::of(b"manifest"),
+            blobs: vec![
+                blob("a", Delivery::Present, 0),
+                blob("b", Delivery::Mounted, 0),
+                blob("c", Delivery::Sent, 1_234_567),
+                blob("d", Delivery::Sent, 1_000),
+                blob("e", Delivery::Sent, 2_000_000),
+            ],
+            documents: 2,
+            bytes_sent: 3_300_000,
+            bytes_received: 4_000,
+            state: OutputState::Written,
+        }
+    }
+
+    #[test]
+    fn a_summary_of_a_push() {
+        let report = PushReport {
+            digest: Digest::of(b"manifest"),
+            foreign_layers: 1,
+            pushes: vec![push_line()],
+        };
+        insta::assert_snapshot!(plain(&pushes(&report, Duration::from_millis(1500), 80)));
     }
 
     fn report() -> BuildReport {

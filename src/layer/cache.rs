@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crate::context::read_digests;
 use crate::layer::codec::Compression;
 use crate::layer::error::LayerError;
+use crate::layer::index::{LayerBlob, index};
+use crate::layer::reader::Limits;
 use crate::layer::table::FrameTable;
 use crate::layer::writer::{ENCODER, Layer, Reuse, WriteOptions, write};
-use crate::oci::{DiffId, Digest};
+use crate::oci::{Codec, DiffId, Digest};
 use crate::plan::key;
-use crate::store::{KeyRecord, Store};
+use crate::store::{KeyRecord, Store, Value};
 use crate::tree::{Changeset, Content, DiskFile};
 
 /// Whether records of earlier builds may answer.
@@ -48,6 +50,44 @@ pub fn find(
         Some(layer) if store.contains_blob(&layer.digest)? => Ok(Some(layer)),
         _ => Ok(None),
     }
+}
+
+/// Whether the layer that a record names, which is in the store, holds the changeset that its key
+/// names: what a record of someone else must prove.
+///
+/// # Errors
+/// A blob that is missing or damaged, or does not uncompress to what the record says.
+pub fn holds_what_it_says(
+    key: &KeyRecord,
+    value: &[u8],
+    store: &Store,
+) -> Result<bool, LayerError> {
+    let field = |wanted: &str| key.fields().find(|(name, _)| *name == wanted);
+    let Some((_, Value::Digest(changeset))) = field("changeset") else {
+        return Ok(false);
+    };
+    let Some((_, Value::Text(compression))) = field("compression") else {
+        return Ok(false);
+    };
+    let codec = [
+        Compression::NONE,
+        Compression::GZIP,
+        Compression::default_of(Codec::Zstd),
+    ]
+    .into_iter()
+    .find(|known| compression.split(':').next() == Some(known.codec().to_string().as_str()));
+    let Some(layer) = codec.and_then(|codec| decode(value, codec)) else {
+        return Ok(false);
+    };
+    let blob = LayerBlob {
+        digest: layer.digest,
+        size: layer.size,
+        codec: layer.codec,
+        diff_id: layer.diff_id,
+    };
+    let indexed = index(store, &blob, Limits::default(), 0)?;
+    let is_whole = indexed.uncompressed_size == layer.uncompressed_size;
+    Ok(is_whole && indexed.changes.digest()? == *changeset)
 }
 
 /// The layer of `changes`: from the store if it is there, otherwise written now.

@@ -112,6 +112,55 @@ fn write_marker(out: &mut Vec<u8>, directory: LayerPath, name: &[u8], mtime: u64
     .write(out, Vec::new());
 }
 
+/// What a header says of a file that keeps its own time.
+pub(crate) struct Kept<'a> {
+    pub(crate) name: &'a [u8],
+    /// The type flag.
+    pub(crate) kind: u8,
+    pub(crate) link: &'a [u8],
+    pub(crate) mode: u16,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    /// Seconds and nanoseconds.
+    pub(crate) modified: (i64, u32),
+    pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+/// Appends such a header.
+pub(crate) fn write_kept(out: &mut Vec<u8>, kept: &Kept<'_>) {
+    let mut records = Vec::new();
+    let whole = u64::try_from(kept.modified.0).ok();
+    let whole = whole.filter(|_| kept.modified.1 == 0);
+    if whole.is_none() {
+        push_record(&mut records, b"mtime", pax_time(kept.modified).as_bytes());
+    }
+    for (name, value) in kept.xattrs {
+        push_record(&mut records, &[b"SCHILY.xattr.", &name[..]].concat(), value);
+    }
+    let fields = Fields {
+        name: kept.name,
+        mode: kept.mode,
+        uid: kept.uid,
+        gid: kept.gid,
+        size: kept.size,
+        mtime: whole.unwrap_or(0),
+        kind: kept.kind,
+        link: kept.link,
+        ..Fields::EMPTY
+    };
+    fields.write(out, records);
+}
+
+/// A time in decimal, below zero before 1970.
+fn pax_time((seconds, nanos): (i64, u32)) -> String {
+    match (seconds, nanos) {
+        (seconds, 0) => seconds.to_string(),
+        (..0, nanos) => format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanos),
+        (seconds, nanos) => format!("{seconds}.{nanos:09}"),
+    }
+}
+
 /// What a header says.
 struct Fields<'a> {
     name: &'a [u8],

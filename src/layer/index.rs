@@ -103,7 +103,7 @@ fn open(store: &Store, layer: &LayerBlob, limits: Limits) -> Result<impl Read + 
     let most = (layer.size.saturating_mul(limits.expansion))
         .max(1 << 30)
         .min(limits.uncompressed);
-    Ok(Bounded { stream, left: most })
+    Ok(Bounded::new(stream, most))
 }
 
 fn read(
@@ -133,17 +133,26 @@ fn read(
 }
 
 /// Ends with an error, not silently, when a blob uncompresses to more than it may.
-struct Bounded<R> {
+pub(crate) struct Bounded<R> {
     stream: R,
     left: u64,
+}
+
+/// What is wrong with a blob that uncompresses to more than it may.
+pub(crate) const EXPANDS: &str = "it expands to many times its size, which no honest archive does";
+
+impl<R> Bounded<R> {
+    /// At most `most` bytes of the stream.
+    pub(crate) fn new(stream: R, most: u64) -> Bounded<R> {
+        Bounded { stream, left: most }
+    }
 }
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            io::Error::other("it expands to many times its size, which no honest layer does")
-        })?;
+        let left = self.left.checked_sub(count as u64);
+        self.left = left.ok_or_else(|| io::Error::other(EXPANDS))?;
         Ok(count)
     }
 }

@@ -1,7 +1,8 @@
 //! Room 5: changeset ↔ layer.
 //!
 //! Comes in: a [`crate::tree::Changeset`] whose contents have digests, or a layer blob that someone
-//! else wrote. Goes out: a [`Layer`] in the store, or the changeset that a layer holds ([`index`]).
+//! else wrote. Goes out: a [`Layer`] in the store, or the changeset that a layer holds ([`index`]),
+//! or the tree of an archive from elsewhere ([`unpack_archive`]).
 //! This room never sees a transport, a registry or a manifest, and it never holds more of a file
 //! in memory than a few frames.
 //!
@@ -12,19 +13,21 @@
 //!
 //! OCI image spec, `layer.md`; `design.md`, section 5.
 
+mod archive;
 mod cache;
 mod chunk;
-mod codec;
+pub(crate) mod codec;
 mod error;
 mod frame;
-mod header;
+pub(crate) mod header;
 mod index;
 mod pipeline;
-mod reader;
+pub(crate) mod reader;
 mod table;
 mod writer;
 
-pub use cache::{Provided, Records, find, provide, unread};
+pub use archive::{ArchiveError, unpack_archive};
+pub use cache::{Provided, Records, find, holds_what_it_says, provide, unread};
 pub use codec::{Compression, LevelError, decoder};
 pub use error::LayerError;
 pub use index::{IndexedLayer, LayerBlob, READER, index, unpack};

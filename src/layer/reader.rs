@@ -48,6 +48,8 @@ pub(crate) struct TarEntry {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: i64,
+    /// Nanoseconds behind [`Self::mtime`].
+    pub(crate) mtime_nanos: u32,
     /// Length of the content that follows.
     pub(crate) size: u64,
     pub(crate) xattrs: Vec<(Bytes, Bytes)>,
@@ -90,7 +92,7 @@ struct Records {
     size: Option<u64>,
     uid: Option<u64>,
     gid: Option<u64>,
-    mtime: Option<i64>,
+    mtime: Option<(i64, u32)>,
     xattrs: Vec<(Bytes, Bytes)>,
     is_sparse: bool,
 }
@@ -193,8 +195,8 @@ impl<R: Read> TarReader<R> {
         let mode = header.number(100, 8).ok_or_else(|| not_a_number("mode"))? & 0o7777;
         let mtime = header
             .number(136, 12)
-            .and_then(|mtime| i64::try_from(mtime).ok());
-        let mtime = records.mtime.or(mtime).unwrap_or(0);
+            .and_then(|mtime| Some((i64::try_from(mtime).ok()?, 0)));
+        let (mtime, mtime_nanos) = records.mtime.or(mtime).unwrap_or((0, 0));
         let attributes: usize = records
             .xattrs
             .iter()
@@ -219,6 +221,7 @@ impl<R: Read> TarReader<R> {
             uid,
             gid,
             mtime,
+            mtime_nanos,
             size,
             xattrs: records.xattrs,
             header_offset: start,
@@ -318,6 +321,14 @@ impl<R: Read> Read for ContentOf<'_, R> {
         self.0.content_left -= count as u64;
         Ok(count)
     }
+}
+
+/// Whether these bytes begin with the header of a tar entry.
+pub(crate) fn is_header(start: &[u8]) -> bool {
+    let block = start.first_chunk::<BLOCK>();
+    block.is_some_and(|block| {
+        block.iter().any(|&byte| byte != 0) && Header(*block).checksum_is_right()
+    })
 }
 
 struct Header([u8; BLOCK]);
@@ -449,18 +460,25 @@ impl Records {
     }
 }
 
-/// Whole seconds of a PAX time, rounded down.
-fn seconds(text: &str) -> Option<Option<i64>> {
+/// Whole seconds of a PAX time, rounded down, and the nanoseconds behind them.
+fn seconds(text: &str) -> Option<Option<(i64, u32)>> {
     if text.is_empty() {
         return Some(None);
     }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = whole.parse().ok()?;
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanos = digits.fold(0, |nanos, digit| {
+        nanos * 10 + u32::from(digit.saturating_sub(b'0').min(9))
+    });
     let has_fraction = fraction.bytes().any(|digit| digit != b'0');
     Some(Some(if whole.starts_with('-') && has_fraction {
-        seconds.checked_sub(1)?
+        (
+            seconds.checked_sub(1)?,
+            (1_000_000_000 - nanos) % 1_000_000_000,
+        )
     } else {
-        seconds
+        (seconds, nanos)
     }))
 }
 

@@ -72,6 +72,14 @@ impl Reference {
         })
     }
 
+    /// The same reference, which from now on means the document with this digest, wherever its tag
+    /// goes.
+    #[must_use]
+    pub fn with_digest(mut self, digest: Digest) -> Reference {
+        self.digest = Some(digest);
+        self
+    }
+
     /// The same reference, `:latest` if it has neither tag nor digest.
     #[must_use]
     pub fn with_default_tag(mut self) -> Reference {
@@ -107,7 +115,7 @@ impl FromStr for Reference {
             "index.docker.io" => (DEFAULT_DOMAIN, path),
             domain => (domain, path),
         };
-        if !path.split('/').all(is_path_component) || path.len() + domain.len() > 255 {
+        if !is_repository(&path) || path.len() + domain.len() > 255 {
             return Err(ReferenceError::Repository(name.to_owned()));
         }
         if !is_valid_host(domain) {
@@ -178,17 +186,25 @@ fn is_path_component(component: &str) -> bool {
             })
 }
 
-fn valid_tag(tag: &str) -> Result<&str, ReferenceError> {
+/// Whether a text is a repository below a registry, as `library/alpine` is.
+pub(crate) fn is_repository(path: &str) -> bool {
+    path.len() <= 255 && path.split('/').all(is_path_component)
+}
+
+/// Whether a text is a tag.
+pub(crate) fn is_tag(tag: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let valid = tag.len() <= 128
+    tag.len() <= 128
         && tag.bytes().next().is_some_and(is_word)
         && tag
             .bytes()
-            .all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'));
-    if valid {
-        Ok(tag)
-    } else {
-        Err(ReferenceError::Tag(tag.to_owned()))
+            .all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'))
+}
+
+fn valid_tag(tag: &str) -> Result<&str, ReferenceError> {
+    match is_tag(tag) {
+        true => Ok(tag),
+        false => Err(ReferenceError::Tag(tag.to_owned())),
     }
 }
 

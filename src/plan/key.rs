@@ -48,6 +48,21 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// An archive from elsewhere as an uncompressed tar.
+///
+/// - `archive`: the bytes that are read; they tell what kind of archive they are.
+/// - `reader`: our own understanding of archives.
+///
+/// Left out on purpose: its URL and name.
+pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
+    KeyRecord::new("archive")
+        .field("archive", archive)
+        .field("reader", reader)
+}
+
+/// The kind of the records under [`pulled`].
+pub const PULLED: &str = "pulled";
+
 /// What a reference to a registry was the last time, for builds that may not use the network.
 ///
 /// - `reference`: in full, with its tag or digest.
@@ -55,9 +70,35 @@ pub fn layer_index(blob: &Digest, diff_id: &DiffId, reader: u32) -> KeyRecord {
 ///
 /// Left out on purpose: mirrors and accounts; they decide how an image comes here, not which it is.
 pub fn pulled(reference: &str, platform: &str) -> KeyRecord {
-    KeyRecord::new("pulled")
+    KeyRecord::new(PULLED)
         .field("reference", reference)
         .field("platform", platform)
+}
+
+/// Which blobs a repository of a registry has for sure, because we pushed them: so that other
+/// repositories there can have them without their bytes being sent again.
+///
+/// - `registry`: host and port.
+/// - `repository`: below it.
+///
+/// Left out on purpose: the tag; blobs belong to repositories.
+pub fn pushed(registry: &str, repository: &str) -> KeyRecord {
+    KeyRecord::new("pushed")
+        .field("registry", registry)
+        .field("repository", repository)
+}
+
+/// An upload that has begun, so that a later process can go on with it.
+///
+/// - `registry` and `repository`: where to.
+/// - `blob`: what.
+///
+/// Left out on purpose: the account; who may not go on begins anew.
+pub fn upload(registry: &str, repository: &str, blob: &Digest) -> KeyRecord {
+    KeyRecord::new("upload")
+        .field("registry", registry)
+        .field("repository", repository)
+        .field("blob", blob)
 }
 
 /// The frames of a blob that we wrote. The blob decides them; how it came to be does not matter.
@@ -154,8 +195,9 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 /// - `contexts`: the fingerprint of each directory that steps copy from, which covers names, modes,
 ///   sizes, identities and times of all files that the ignore rules leave in.
 /// - `images`: manifest and config of each image that stages use.
-/// - `given`: for each secret and agent that commands ask for, whether it was given at all: a
-///   command may do another thing without it.
+/// - `files`: digests of the files of the web, which the text need not hold: a lock may.
+/// - `given`: for each secret and agent that commands ask for, whether it was given at all, and
+///   whether their network was cut: a command may do another thing without it.
 /// - `runner`: as in [`Run`]; a remembered evaluation stands for its commands, too.
 ///
 /// Left out on purpose: the bytes of secrets, where the spec and its contexts lie, how layers are compressed, the names
@@ -178,6 +220,8 @@ pub struct Evaluation<'a> {
     pub contexts: &'a [&'a str],
     /// Digests of every image, in order.
     pub images: &'a [&'a str],
+    /// Digests of every file of the web, in order.
+    pub files: &'a [&'a str],
     /// What commands ask for beside their files, and whether it is there, in order.
     pub given: &'a [&'a str],
     /// The version of the environment of commands.
@@ -196,6 +240,7 @@ impl Evaluation<'_> {
             .field("epoch", self.epoch)
             .field("contexts", self.contexts)
             .field("images", self.images)
+            .field("files", self.files)
             .field("given", self.given)
             .field("runner", self.runner)
     }
@@ -240,7 +285,7 @@ mod tests {
 
     impl Inputs {
         /// Each key with the inputs that must count in it.
-        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 6] {
+        fn keys(&self) -> [(KeyRecord, Vec<&'static str>); 7] {
             let digest = Digest::of(&self.digest);
             let diff_id = DiffId(Digest::of(&self.diff_id));
             let slot: Vec<&str> = self.slot.iter().map(String::as_str).collect();
@@ -259,6 +304,7 @@ mod tests {
                     layer_index(&digest, &diff_id, self.version),
                     vec!["digest", "diff_id", "version"],
                 ),
+                (archive(&digest, self.version), vec!["digest", "version"]),
                 (frame_table(&digest), vec!["digest"]),
                 (chunks(&digest, self.version), vec!["digest", "version"]),
                 (

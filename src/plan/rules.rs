@@ -30,25 +30,6 @@ pub fn is_root(owner: &Owner) -> bool {
     }
 }
 
-/// What this version cannot do yet, in a stage that is needed.
-pub(crate) fn not_yet(spec: &BuildSpec, stage: &Stage, problems: &mut Diagnostics) {
-    let name = stage.name.as_str();
-    let error = |span, what: &str| {
-        let message = format!("this version cannot {what} yet (stage {name:?})");
-        Diagnostic::new(&spec.source, span, message)
-    };
-    for step in &stage.steps {
-        if let Action::Add(add) = &step.action
-            && add.unpack
-        {
-            problems.push(
-                error(add.url.span, "unpack archives")
-                    .help("`add` the archive in a stage of its own, and `run: tar -xf` it there"),
-            );
-        }
-    }
-}
-
 /// Judges the stage that becomes the image, with all that it is built from.
 pub(crate) fn final_stage(
     spec: &BuildSpec,

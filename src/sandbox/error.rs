@@ -4,8 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::oci::Platform;
 use crate::sandbox::tier::{Letter, Tier};
 
 /// Why a command did not run, or not to its end. The texts fit after "failed to".
@@ -60,6 +62,12 @@ pub enum SandboxError {
         /// The last lines of its output.
         tail: Vec<String>,
     },
+    /// The command was ended because the build could not come to a good end any more.
+    #[error("run the command: it was stopped, because another stage had failed")]
+    Stopped {
+        /// The last lines of its output.
+        tail: Vec<String>,
+    },
     /// The disk under the store is full.
     #[error("run the command: no space is left in {}; make room with `boxwright cache gc --max-size 5GB`", path.display())]
     DiskFull {
@@ -76,9 +84,31 @@ pub enum SandboxError {
         /// Why not.
         setup: Setup,
     },
+    /// The program of the command is one of another kind of machine, and nothing emulates that.
+    #[error(
+        "start {program:?} in the stage's tree: this machine, {host}, cannot run what is made for {platform}; \
+             register an emulator for it (Debian and Ubuntu: `apt-get install qemu-user-static`), or build that \
+             platform on a machine of its own and join the images with `boxwright index`"
+    )]
+    Foreign {
+        /// The program.
+        program: String,
+        /// The platform that is built.
+        platform: String,
+        /// The platform of this machine.
+        host: String,
+    },
     /// The sandbox could not be made.
     #[error("make the sandbox of tier {tier}: {setup}")]
     Setup {
+        /// The tier.
+        tier: Tier,
+        /// What failed.
+        setup: Setup,
+    },
+    /// A cache could not be read, or made.
+    #[error("{setup} (in tier {tier})")]
+    Cache {
         /// The tier.
         tier: Tier,
         /// What failed.
@@ -172,6 +202,24 @@ impl SandboxError {
         }
     }
 
+    /// The same, if it failed since this machine does not run the programs of `platform`.
+    pub fn of_platform(self, platform: &Platform) -> SandboxError {
+        let host = Platform::host();
+        match self {
+            SandboxError::Start { program, setup }
+                if setup.errno == Some(Errno::NOEXEC.raw_os_error())
+                    && platform.architecture != host.architecture =>
+            {
+                SandboxError::Foreign {
+                    program,
+                    platform: platform.to_string(),
+                    host: host.to_string(),
+                }
+            }
+            other => other,
+        }
+    }
+
     /// The command's last lines, where there was a command.
     pub fn tail(&self) -> &[String] {
         match self {
@@ -181,6 +229,7 @@ impl SandboxError {
             | SandboxError::TooManyProcesses { tail, .. }
             | SandboxError::OutOfMemory { tail, .. }
             | SandboxError::TooMuchOutput { tail, .. }
+            | SandboxError::Stopped { tail }
             | SandboxError::DiskFull { tail, .. } => tail,
             _ => &[],
         }

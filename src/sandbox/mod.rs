@@ -24,11 +24,13 @@
 //!
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
+mod caches;
 mod changes;
 mod channel;
 mod copy_tree;
 mod doctor;
 mod error;
+mod holdings;
 mod id_map;
 mod inner;
 mod job;
@@ -47,17 +49,25 @@ mod rootfs;
 mod run;
 mod scratch;
 mod stand_in;
+mod stop;
 mod supervisor;
 mod syscalls;
 mod tier;
 mod trees;
 
+pub use caches::{
+    CacheEntry, CacheKind, Caches, Feeder, HeldCache, Hold, read_cache, write_caches,
+};
 pub use doctor::{Lack, Remedy};
 pub use error::{SandboxError, Setup};
+pub use holdings::{Chosen, Holding, HoldingKind, choose, discard, holdings};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
-pub use probe::{Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, probe};
+pub use probe::{
+    Circumstances, Footing, Probe, Proc, SandboxSettings, Upper, Verdict, best, probe,
+};
 pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
+pub use stop::StopSwitch;
 pub use tier::{Letter, Tier};
-pub use trees::{Sweep, materialize, sweep};
+pub use trees::materialize;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::Digest;
+use crate::sandbox::caches::CacheEntry;
 use crate::sandbox::error::Setup;
+use crate::sandbox::holdings::Room;
 use crate::sandbox::job::{Job, Network};
-use crate::sandbox::probe::Footing;
+use crate::sandbox::probe::{Circumstances, Footing};
 
 /// The first message to a process of the sandbox: what it is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ pub(crate) struct Outer {
     /// The directory of this run: empty, and removed at the end.
     pub(crate) scratch: PathBuf,
     pub(crate) task: Task,
+    pub(crate) circumstances: Circumstances,
 }
 
 /// What is done in the sandbox.
@@ -46,6 +49,12 @@ pub(crate) enum Task {
     },
     /// Removes a directory whose files belong to ids of the namespace.
     Remove(PathBuf),
+    /// Says how much room directories take, which only ids of the namespace may look into.
+    Measure(Vec<PathBuf>),
+    /// Tells of every file of a cache.
+    PackCache(PathBuf),
+    /// Makes caches in this directory and puts them where they belong.
+    FillCaches(PathBuf),
 }
 
 /// What the inner process is to do.
@@ -64,6 +73,14 @@ pub(crate) enum Report {
     MapIds,
     /// What the command has changed.
     Collected(Collected),
+    /// How much room the directories take, in their order.
+    Measured(Vec<Room>),
+    /// A file of a cache; its content follows.
+    Entry(Box<CacheEntry>),
+    /// It waits for what is to be put into caches.
+    Ready,
+    /// What a person should know.
+    Notes(Vec<String>),
     /// It is done.
     Done(Result<End, Failed>),
 }
@@ -117,7 +134,7 @@ impl Outer {
     pub(crate) fn network(&self) -> Network {
         match &self.task {
             Task::Run { job, .. } => job.network,
-            Task::Try | Task::Remove(_) | Task::Unpack { .. } => Network::Host,
+            _ => Network::Host,
         }
     }
 }

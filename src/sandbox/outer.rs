@@ -15,18 +15,21 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::thread::CpuSet;
 
+use crate::sandbox::caches;
 use crate::sandbox::changes::Reading;
 use crate::sandbox::channel::{receive, receive_file, send};
 use crate::sandbox::copy_tree::copy_tree;
 use crate::sandbox::error::Setup;
+use crate::sandbox::holdings;
 use crate::sandbox::job::{Job, Limits};
 use crate::sandbox::limits::{Groups, Used};
 use crate::sandbox::namespaces;
 use crate::sandbox::new_root::NewRoot;
 use crate::sandbox::order::{End, Failed, Inner, Order, Outer, Report, Task, Word};
 use crate::sandbox::overlay;
-use crate::sandbox::probe::{Footing, Proc};
+use crate::sandbox::probe::{Circumstances, Footing, Proc};
 use crate::sandbox::rootfs;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
@@ -51,10 +54,26 @@ pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
 
 fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
     namespaces::enter(order.footing.tier, order.network(), builder)?;
+    if order.circumstances == Circumstances::Perturbed {
+        keep_one_processor().map_err(Setup::of("leave all processors but one"))?;
+    }
     match &order.task {
         Task::Remove(path) => {
             rootfs::remove(path).map_err(|error| trees::told("remove a tree", &error))?;
             Ok(End::Code(0))
+        }
+        Task::Measure(paths) => {
+            let rooms = paths.iter().map(|path| holdings::room(path)).collect();
+            send(builder, &Report::Measured(rooms)).map_err(Setup::of("tell how much it takes"))?;
+            Ok(End::Code(0))
+        }
+        Task::PackCache(folder) => {
+            let notes = caches::pack_here(folder, order.footing.tier, builder)?;
+            note(builder, notes)
+        }
+        Task::FillCaches(folder) => {
+            let notes = caches::fill_here(folder, order.footing.tier, builder)?;
+            note(builder, notes)
         }
         Task::Try => {
             let lower = order.scratch.join("empty");
@@ -62,7 +81,7 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             Ok(command(order, None, &lower, builder)?.end)
         }
         Task::Unpack { folder, store } => {
-            trees::unpack_here(folder, store, order.footing.tier)?;
+            trees::unpack_here(folder, store, order.footing.tier, order.circumstances)?;
             Ok(End::Code(0))
         }
         Task::Run { job, store } => {
@@ -82,6 +101,21 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             Ok(ran.end)
         }
     }
+}
+
+fn note(builder: &UnixStream, notes: Vec<String>) -> Result<End, Failed> {
+    send(builder, &Report::Notes(notes)).map_err(Setup::of("tell what became of the caches"))?;
+    Ok(End::Code(0))
+}
+
+/// All that is started from here sees and has one processor.
+fn keep_one_processor() -> io::Result<()> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    if let Some(last) = (0..CpuSet::MAX_CPU).rfind(|&number| allowed.is_set(number)) {
+        one.set(last);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &one)?)
 }
 
 /// How a command ended, and what is needed to read what it left.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::order::{End, Failed, Task};
 use crate::sandbox::run;
+use crate::sandbox::stop::StopSwitch;
 use crate::sandbox::tier::{Letter, Tier};
 
 /// What the sandbox must be told about the machine.
@@ -20,6 +21,22 @@ pub struct SandboxSettings {
     pub scratch: PathBuf,
     /// The only letter that is wanted, if one is.
     pub letter: Option<Letter>,
+    /// What ends commands early.
+    pub stop: StopSwitch,
+    /// Under which circumstances commands run.
+    pub circumstances: Circumstances,
+}
+
+/// What a command may notice of its machine although nobody says it, and that must not show in its
+/// files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Circumstances {
+    /// As the machine has them.
+    #[default]
+    Usual,
+    /// One processor; directories that were filled the other way round, which shows in their order
+    /// on file systems that keep it (tmpfs, btrfs, xfs) and not on those that sort by a hash (ext4).
+    Perturbed,
 }
 
 /// A tier that works, and how far.

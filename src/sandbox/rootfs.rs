@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::oci::Digest;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::owner;
+use crate::sandbox::probe::Circumstances;
 use crate::store::Store;
 use crate::tree::{BlobRange, Content, Entry, Inode, LayerPath, Node, Tree};
 
@@ -53,6 +54,7 @@ pub(crate) fn unpack(
     store: &Store,
     destination: &Path,
     ownership: Ownership,
+    circumstances: Circumstances,
 ) -> Result<(), SandboxError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(destination, flags, Mode::empty())
@@ -65,7 +67,7 @@ pub(crate) fn unpack(
         names: HashMap::new(),
         buffer: vec![0; 1 << 17],
     };
-    for (path, entry) in tree.iter().skip(1) {
+    for (path, entry) in in_order(tree, circumstances).into_iter().skip(1) {
         let made = unpacker.entry(path, entry);
         made.map_err(|failure| failure.told(&destination.join(path.as_os_str())))?;
     }
@@ -80,6 +82,21 @@ pub(crate) fn unpack(
         finished.map_err(|failure| failure.told(&destination.join(path.as_os_str())))?;
     }
     Ok(())
+}
+
+/// All entries, each directory before what is in it.
+fn in_order(tree: &Tree, circumstances: Circumstances) -> Vec<(&LayerPath, &Entry)> {
+    if circumstances == Circumstances::Usual {
+        return tree.iter().collect();
+    }
+    let mut found = Vec::with_capacity(tree.len());
+    let mut ahead: Vec<(&LayerPath, &Entry)> = tree.iter().take(1).collect();
+    while let Some((path, entry)) = ahead.pop() {
+        found.push((path, entry));
+        // The last one comes out first.
+        ahead.extend(tree.children(path));
+    }
+    found
 }
 
 /// Why one entry could not be made.

@@ -1,7 +1,6 @@
 //! Running a job, from the builder's side.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,6 +18,7 @@ use crate::sandbox::outer;
 use crate::sandbox::output::{Listener, OutputSink, Stream};
 use crate::sandbox::probe::{Footing, SandboxSettings};
 use crate::sandbox::scratch::Scratch;
+use crate::sandbox::stop::hang_up;
 use crate::sandbox::syscalls::keep_files_from_programs;
 use crate::sandbox::tier::Tier;
 use crate::sandbox::trees::located;
@@ -139,10 +139,7 @@ fn failure(end: End, limits: &Limits, tail: Vec<String>, scratch: &Path) -> Sand
             limit: limits.memory.unwrap_or_default(),
             tail,
         },
-        End::Stopped => SandboxError::Signalled {
-            signal: rustix::process::Signal::KILL.as_raw(),
-            tail,
-        },
+        End::Stopped => SandboxError::Stopped { tail },
     }
 }
 
@@ -179,6 +176,57 @@ pub(crate) fn order(
     output_limit: u64,
     output: OutputSink<'_>,
 ) -> Result<Ended, SandboxError> {
+    let mut collected = None;
+    let mut ended = converse(
+        footing,
+        task,
+        settings,
+        &Listening {
+            most: output_limit,
+            output,
+        },
+        &mut |report, _| match report {
+            Report::Collected(changes) => {
+                collected = Some(changes);
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        },
+    )?;
+    ended.collected = collected;
+    Ok(ended)
+}
+
+/// The same for a task without a command, whose reports are all for `answer`.
+pub(crate) fn order_with(
+    footing: &Footing,
+    task: Task,
+    settings: &SandboxSettings,
+    answer: Answer<'_>,
+) -> Result<Result<End, Failed>, SandboxError> {
+    let listening = Listening {
+        most: u64::MAX,
+        output: &|_, _| {},
+    };
+    Ok(converse(footing, task, settings, &listening, answer)?.outcome)
+}
+
+/// Takes what the outer process reports, and what follows it on the socket.
+pub(crate) type Answer<'a> = &'a mut dyn FnMut(Report, &UnixStream) -> io::Result<()>;
+
+/// Who hears the output, and how much of it.
+struct Listening<'a> {
+    most: u64,
+    output: OutputSink<'a>,
+}
+
+fn converse(
+    footing: &Footing,
+    task: Task,
+    settings: &SandboxSettings,
+    listening: &Listening<'_>,
+    answer: Answer<'_>,
+) -> Result<Ended, SandboxError> {
     let scratch = Scratch::create(&settings.scratch)?;
     let failed = |source| SandboxError::Spawn {
         program: settings.program.clone(),
@@ -189,33 +237,32 @@ pub(crate) fn order(
         footing: footing.clone(),
         scratch: scratch.path().to_owned(),
         task,
+        circumstances: settings.circumstances,
     }));
     let mut child = spawn(&settings.program, theirs).map_err(failed)?;
-    let stop = || {
-        // The outer process takes the end of the socket for the end of the builder.
-        let _ = ours.shutdown(Shutdown::Write);
-    };
-    let listener = Listener::new(output, output_limit, &stop);
+    let minded = settings.stop.mind(&ours).map_err(failed)?;
+    let stop = || hang_up(&ours);
+    let listener = Listener::new(listening.output, listening.most, &stop);
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (outcome, collected) = thread::scope(|scope| {
+    let outcome = thread::scope(|scope| {
         if let Some(out) = out {
             scope.spawn(|| listener.listen(Stream::Out, out));
         }
         if let Some(err) = err {
             scope.spawn(|| listener.listen(Stream::Err, err));
         }
-        let mut collected = None;
-        let outcome = converse(&ours, &order, child.id(), &mut collected);
+        let outcome = listen(&ours, &order, child.id(), answer);
         if outcome.is_err() {
             // It will not end by itself when it does not understand us.
             let _ = child.kill();
         }
         let _ = child.wait();
-        (outcome, collected)
+        outcome
     });
+    drop(minded);
     Ok(Ended {
         outcome: outcome.map_err(failed)?,
-        collected,
+        collected: None,
         printed_too_much: listener.is_beyond(),
         tail: listener.into_tail(),
     })
@@ -232,18 +279,18 @@ fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
 }
 
 /// Gives the order and waits for the report.
-fn converse(
+fn listen(
     socket: &UnixStream,
     order: &Order,
     child: u32,
-    collected: &mut Option<Collected>,
+    answer: Answer<'_>,
 ) -> io::Result<Result<End, Failed>> {
     send(socket, order)?;
     loop {
         match receive(socket)? {
             Some(Report::MapIds) => send(socket, &id_map::grant(child))?,
-            Some(Report::Collected(changes)) => *collected = Some(changes),
             Some(Report::Done(outcome)) => return Ok(outcome),
+            Some(report) => answer(report, socket)?,
             None => {
                 let error = "it ended without a word";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));

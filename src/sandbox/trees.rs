@@ -11,13 +11,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::oci::Digest;
+use crate::sandbox::caches::used_now;
 use crate::sandbox::changes::{Found, Reading, collect};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::order::{Collected, Failed, Task};
-use crate::sandbox::probe::{Footing, SandboxSettings, best};
-use crate::sandbox::rootfs::{self, Ownership, unpack};
+use crate::sandbox::probe::{Circumstances, Footing, SandboxSettings};
+use crate::sandbox::rootfs::{Ownership, unpack};
 use crate::sandbox::run::order;
-use crate::sandbox::tier::{Letter, Tier};
+use crate::sandbox::tier::Tier;
 use crate::store::Store;
 use crate::tree::{Changeset, Detail, Tree};
 
@@ -37,6 +38,10 @@ pub fn materialize(
     fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
     let folder = trees.join(format!("{}-{}", digest.hex(), whose(footing.tier)));
     if folder.exists() {
+        // The listing's time says when the tree was last used. It is no harm if that is wrong.
+        if let Ok(listing) = fs::File::open(folder.join(LISTING)) {
+            let _ = used_now(&listing);
+        }
         return Ok(folder.join(ROOT));
     }
     let new = tempfile::Builder::new()
@@ -68,48 +73,8 @@ pub(crate) fn located(store: &Store) -> Result<PathBuf, SandboxError> {
     std::path::absolute(store.root()).map_err(SandboxError::io("find", store.root()))
 }
 
-/// What is taken away of a store that nobody else uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sweep {
-    /// What is made again when it is needed: unpacked trees, and what killed builds have left.
-    Derived,
-    /// Also the caches of commands.
-    All,
-}
-
-/// Takes away what commands have left in the store at `root`. Gives the number of folders.
-///
-/// # Errors
-/// Files of ids that only a user namespace has, where none can be made any more.
-pub fn sweep(root: &Path, sweep: Sweep, settings: &SandboxSettings) -> Result<u64, SandboxError> {
-    let folders: &[&str] = match sweep {
-        Sweep::Derived => &["trees", "scratch"],
-        Sweep::All => &["trees", "scratch", "caches"],
-    };
-    let mut removed = 0;
-    for folder in folders.iter().map(|name| root.join(name)) {
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries.map_err(SandboxError::io("list", &folder))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(SandboxError::io("list", &folder))?.path();
-            if rootfs::remove(&path).is_err() {
-                // Its files belong to ids of a namespace.
-                let settings = SandboxSettings {
-                    letter: Some(Letter::A),
-                    ..settings.clone()
-                };
-                super::remove(&path, &best(&settings)?, &settings)?;
-            }
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
 const ROOT: &str = "root";
-const LISTING: &str = "listing";
+pub(crate) const LISTING: &str = "listing";
 
 /// Whose files they are on disk: no two builders of different rights share a tree.
 fn whose(tier: Tier) -> String {
@@ -161,13 +126,19 @@ fn make(
 }
 
 /// The outer process's part of [`materialize`].
-pub(crate) fn unpack_here(folder: &Path, store: &Path, tier: Tier) -> Result<(), Setup> {
+pub(crate) fn unpack_here(
+    folder: &Path,
+    store: &Path,
+    tier: Tier,
+    circumstances: Circumstances,
+) -> Result<(), Setup> {
     let unpacking = |error: &dyn std::error::Error| told("unpack the stage's tree", error);
     let tree = read(folder)?;
     let store = Store::open(store).map_err(|error| unpacking(&error))?;
     let root = folder.join(ROOT);
     fs::create_dir(&root).map_err(Setup::of("make the root of the stage's tree"))?;
-    unpack(&tree, &store, &root, ownership(tier)).map_err(|error| unpacking(&error))
+    let unpacked = unpack(&tree, &store, &root, ownership(tier), circumstances);
+    unpacked.map_err(|error| unpacking(&error))
 }
 
 /// The tree that a folder was made from.

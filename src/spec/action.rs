@@ -75,16 +75,17 @@ pub struct Add {
     /// Where from.
     #[schemars(rename = "add")]
     pub url: Spanned<HttpUrl>,
-    /// The digest that the fetched bytes must have.
-    pub checksum: Spanned<Digest>,
+    /// The digest that the fetched bytes must have; it may be left to the lock.
+    pub checksum: Option<Spanned<Digest>>,
     /// Where to; by default the working directory.
     pub to: Option<Spanned<ImagePath>>,
-    /// Whether an archive is unpacked at `to`.
+    /// Whether the file is an archive (a tar, plain or compressed by gzip, xz, bzip2 or zstd, or a
+    /// zip) whose contents go into the directory `to`.
     #[schemars(with = "Option<FlagText>")]
     pub unpack: bool,
-    /// The owner; by default root.
+    /// The owner; by default root, or as in the archive that is unpacked.
     pub owner: Option<Spanned<Owner>>,
-    /// How modes change; by default 0644, or as in the archive.
+    /// How modes change; by default 0644, or as in the archive that is unpacked.
     pub mode: Option<Spanned<ModeChange>>,
 }
 

@@ -1,4 +1,5 @@
-//! `add`: a file of the web, put into the tree. What the web gave is in the source already.
+//! `add`: a file of the web, or what an archive from there holds, put into the tree. What the web
+//! gave is in the source already.
 
 use crate::spec::{Add, ContextPath, Copy, Spanned};
 use crate::steps::copy;
@@ -6,11 +7,15 @@ use crate::steps::error::StepError;
 use crate::steps::scene::Scene;
 use crate::tree::{Changeset, LayerPath};
 
-/// What the step changes: its one file is copied, and so goes where `copy` would put it.
+/// What the step changes: its one file is copied, and so goes where `copy` would put it; what an
+/// archive holds goes into the directory that is named, as a copied directory would.
 pub(crate) fn add(step: &Add, scene: &Scene<'_>) -> Result<Changeset, StepError> {
     let span = step.url.span;
-    let name = file_name(&step.url.value.to_string());
-    let pattern: ContextPath = literal(&name)
+    let name = match step.unpack {
+        true => ".".to_owned(),
+        false => literal(&file_name(&step.url.value.to_string())),
+    };
+    let pattern: ContextPath = name
         .parse()
         .map_err(|_| StepError::new(span, format!("{name:?} can be no file's name")))?;
     copy::copy(

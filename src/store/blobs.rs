@@ -1,9 +1,10 @@
 //! The store itself: its folder, and the blobs in it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
@@ -11,8 +12,10 @@ use tempfile::NamedTempFile;
 use crate::oci::{Digest, Hasher, Index, MediaType, OciLayout, json};
 use crate::store::error::StoreError;
 use crate::store::gc::ExclusiveStore;
+use crate::store::key::KeyRecord;
 use crate::store::lock::Lock;
 use crate::store::unsynced::Unsynced;
+use crate::store::upstream::Upstream;
 
 /// A store that is open: shared with other builds until it is dropped.
 #[derive(Debug, Clone)]
@@ -20,6 +23,9 @@ pub struct Store {
     root: Arc<Path>,
     opened: SystemTime,
     unsynced: Arc<Unsynced>,
+    upstream: Option<Arc<dyn Upstream>>,
+    /// The records that were found or made since it was opened.
+    touched: Arc<Mutex<Vec<KeyRecord>>>,
     _lock: Arc<Lock>,
 }
 
@@ -60,6 +66,8 @@ impl Store {
             root: Arc::from(root),
             opened: SystemTime::UNIX_EPOCH,
             unsynced: Arc::new(Unsynced::open(root)?),
+            upstream: None,
+            touched: Arc::default(),
         };
         let stamped = store.temporary()?;
         let stamp = stamped
@@ -79,6 +87,31 @@ impl Store {
             &json::to_vec(&Index::new(MediaType::OciIndex, Vec::new())),
         )?;
         Ok(store)
+    }
+
+    /// The same store, which asks `upstream` for the records that it does not have.
+    #[must_use]
+    pub fn with_upstream(mut self, upstream: Arc<dyn Upstream>) -> Store {
+        self.upstream = Some(upstream);
+        self
+    }
+
+    pub(crate) fn upstream(&self) -> Option<&dyn Upstream> {
+        self.upstream.as_deref()
+    }
+
+    /// The keys of the records that were found or made since the store was opened, each once, in no
+    /// order that means anything.
+    pub fn touched(&self) -> Vec<KeyRecord> {
+        let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = BTreeSet::new();
+        let keys = touched.iter().filter(|key| seen.insert(key.digest()));
+        keys.cloned().collect()
+    }
+
+    pub(crate) fn touch(&self, key: &KeyRecord) {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        touched.push(key.clone());
     }
 
     /// The store's folder.

@@ -9,8 +9,10 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::store::blobs::Store;
 use crate::store::error::StoreError;
 use crate::store::gc::sweep_temporary;
+use crate::store::key::KeyRecord;
 use crate::store::unsynced::verify_earlier_boots;
 
 /// A held lock; dropping it gives it back.
@@ -49,8 +51,51 @@ impl Lock {
     }
 }
 
+/// A piece of work that no other process does meanwhile; dropping it lets others do it.
+#[derive(Debug)]
+pub struct Claim {
+    _file: File,
+}
+
+impl Store {
+    /// Claims the work that `key` names; `None` if someone is at it.
+    ///
+    /// The file that is locked is temporary: it goes when nobody uses the store.
+    ///
+    /// # Errors
+    /// The file system failing.
+    pub fn claim(&self, key: &KeyRecord) -> Result<Option<Claim>, StoreError> {
+        let name = format!("claim-{}", key.digest().hex());
+        let path = self.root().join("tmp").join(name);
+        let file = open(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Claim { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(StoreError::io("lock", &path)(error.into())),
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
     options.open(path).map_err(StoreError::io("open", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_claimed_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let [one, two] = [1u64, 2].map(|number| KeyRecord::new("work").field("n", number));
+        let claim = store.claim(&one).unwrap();
+        assert!(claim.is_some());
+        assert!(store.claim(&one).unwrap().is_none());
+        assert!(store.claim(&two).unwrap().is_some());
+        drop(claim);
+        assert!(store.claim(&one).unwrap().is_some());
+    }
 }

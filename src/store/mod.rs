@@ -11,7 +11,7 @@
 //! ROOT/records/KIND/HH/HEX        records, named by the digest of their key
 //! ROOT/index/HEX                  file indexes, one a context
 //! ROOT/lock                       shared by builds, exclusive for gc and clear
-//! ROOT/tmp/                       files that have no name yet
+//! ROOT/tmp/                       files that have no name yet; locks on work that one does at a time
 //! ROOT/unsynced/BOOT/             blobs that a power cut could have torn
 //! ```
 //!
@@ -42,6 +42,7 @@ mod lock;
 mod record;
 mod transfer;
 mod unsynced;
+mod upstream;
 
 pub use blobs::{BlobWriter, Store};
 pub use content::{ContentError, ContentFile};
@@ -49,4 +50,6 @@ pub use error::StoreError;
 pub use gc::{ExclusiveStore, GcPolicy, GcReport, Item, ItemKind, Usage};
 pub use index::{FileIndex, IndexBuilder, Known, Settled};
 pub use key::{DEPTH, KeyRecord, Value};
+pub use lock::Claim;
 pub use record::Record;
+pub use upstream::{Bundle, Upstream};

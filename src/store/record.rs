@@ -25,7 +25,7 @@ pub struct Record {
     pub value: Vec<u8>,
     /// The blobs without which the value is worth nothing.
     pub blobs: Vec<Digest>,
-    /// When it was last used, to the hour.
+    /// When it was last used, to the hour; 1970 for one that is no store's yet.
     pub used: SystemTime,
 }
 
@@ -37,6 +37,25 @@ impl Store {
     /// # Errors
     /// The file system failing otherwise than by not having the file.
     pub fn record(&self, key: &KeyRecord) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut found = self.own_record(key)?;
+        if found.is_none()
+            && let Some(upstream) = self.upstream()
+            && upstream.bring(key, self)
+        {
+            found = self.own_record(key)?;
+        }
+        if found.is_some() {
+            self.touch(key);
+        }
+        Ok(found)
+    }
+
+    /// The record's whole file, if there is one.
+    pub(crate) fn record_file(&self, key: &KeyRecord) -> Result<Option<Vec<u8>>, StoreError> {
+        read(&self.record_path(key))
+    }
+
+    fn own_record(&self, key: &KeyRecord) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.record_path(key);
         let Some(bytes) = read(&path)? else {
             return Ok(None);
@@ -73,6 +92,7 @@ impl Store {
         value: &[u8],
         blobs: &[Digest],
     ) -> Result<(), StoreError> {
+        self.touch(key);
         let path = self.record_path(key);
         let folder = path
             .parent()
@@ -90,6 +110,20 @@ impl Store {
         let checksum = Digest::of(&bytes);
         bytes.extend_from_slice(checksum.raw());
         self.write_checked(&path, |file| file.write_all(&bytes))
+    }
+
+    /// Takes the value under `key` away. It is no error if there is none.
+    ///
+    /// # Errors
+    /// The file system failing; the value stays then.
+    pub fn forget_record(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let path = self.record_path(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// All whole records of a kind, in the order of their keys' digests. Damaged ones, and those
@@ -138,14 +172,19 @@ impl Record {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", path)(error)),
         };
-        Ok(Parts::open(&bytes).and_then(|parts| {
-            Some(Record {
-                key: KeyRecord::decode(parts.key)?,
-                value: parts.value.to_vec(),
-                blobs: parts.blobs,
-                used,
-            })
-        }))
+        Ok(Record::parse(&bytes).map(|record| Record { used, ..record }))
+    }
+
+    /// The record in these bytes, if they are those of a whole one. When it was used they do not
+    /// say.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
+        let parts = Parts::open(bytes)?;
+        Some(Record {
+            key: KeyRecord::decode(parts.key)?,
+            value: parts.value.to_vec(),
+            blobs: parts.blobs,
+            used: SystemTime::UNIX_EPOCH,
+        })
     }
 }
 
@@ -207,6 +246,10 @@ mod tests {
         for value in ["one", "two"] {
             store.put_record(&key, value.as_bytes()).unwrap();
             assert_eq!(store.record(&key).unwrap().unwrap(), value.as_bytes());
+        }
+        for _ in 0..2 {
+            store.forget_record(&key).unwrap();
+            assert_eq!(store.record(&key).unwrap(), None);
         }
     }
 

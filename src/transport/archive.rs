@@ -127,6 +127,21 @@ impl Archive {
         Err(problem(format!("{name} is a link to a link to a link …")))
     }
 
+    /// Whether the whole archive is compressed, so that nothing in it has a place in the file.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.outer != Codec::None
+    }
+
+    /// Where a blob is in the file, and how long; `None` if it is not there. Only an archive that
+    /// is not compressed has such places.
+    pub(crate) fn part(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<(Arc<File>, u64, u64)>, TransportError> {
+        let place = self.place(&blob_name(digest))?;
+        Ok(place.map(|place| (Arc::clone(&self.file), place.at, place.size)))
+    }
+
     /// The content of a file.
     pub(crate) fn read(&self, place: FilePlace) -> io::Result<BlobReader> {
         match self.outer {
@@ -151,9 +166,7 @@ impl Archive {
 
 impl BlobSource for Archive {
     fn open(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
-        let place = self
-            .place(&format!("blobs/sha256/{}", digest.hex()))
-            .map_err(io::Error::other)?;
+        let place = self.place(&blob_name(digest)).map_err(io::Error::other)?;
         place.map(|place| self.read(place)).transpose()
     }
 }
@@ -172,6 +185,10 @@ impl LayoutFiles for Archive {
             .and_then(|reader| disk::read_at_most(reader, MOST_DOCUMENT));
         bytes.map(Some).map_err(at("read", &self.path))
     }
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
 }
 
 /// All entries by their names.

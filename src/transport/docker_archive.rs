@@ -47,6 +47,17 @@ pub(crate) struct Imported {
     pub(crate) layers: Vec<ImageLayer>,
 }
 
+/// What an archive says of an image; its layers are not looked at yet.
+pub(crate) struct Listed {
+    /// The config's own bytes.
+    pub(crate) config_bytes: Vec<u8>,
+    pub(crate) config: ImageConfig,
+    /// The names of the image in the archive.
+    pub(crate) names: Vec<String>,
+    /// The files of the layers, lowest first.
+    files: Vec<String>,
+}
+
 /// Reads the image that `reference` means, checks it against the platform and puts its layers
 /// into `sink`.
 pub(crate) fn import(
@@ -55,6 +66,34 @@ pub(crate) fn import(
     platform: &Platform,
     sink: &dyn BlobSink,
 ) -> Result<Imported, TransportError> {
+    let listed = list(archive, reference)?;
+    let layers = import_layers(archive, &listed, platform, sink)?;
+    Ok(Imported {
+        image_id: Digest::of(&listed.config_bytes),
+        names: listed.names,
+        config: listed.config,
+        layers,
+    })
+}
+
+/// Puts the layers of an image into `sink`, if it is for the platform.
+pub(crate) fn import_layers(
+    archive: &Archive,
+    listed: &Listed,
+    platform: &Platform,
+    sink: &dyn BlobSink,
+) -> Result<Vec<ImageLayer>, TransportError> {
+    let Listed { config, files, .. } = listed;
+    layout::check_config(archive.path(), config, files.len(), platform)?;
+    files
+        .iter()
+        .zip(&config.rootfs.diff_ids)
+        .map(|(file, diff_id)| import_layer(archive, file, *diff_id, sink))
+        .collect()
+}
+
+/// Reads what an archive says of the image that `reference` means.
+pub(crate) fn list(archive: &Archive, reference: Option<&str>) -> Result<Listed, TransportError> {
     let path = archive.path();
     let Some(bytes) = archive.small("manifest.json")? else {
         let problem = match archive.small("oci-layout")? {
@@ -68,19 +107,12 @@ pub(crate) fn import(
     };
     let images: Vec<DockerImage> = layout::parse(path, "manifest.json", &bytes)?;
     let image = select(&images, reference, path)?;
-    let (image_id, config) = read_config(archive, &image.config)?;
-    let files = image.layers.as_deref().unwrap_or_default();
-    layout::check_config(path, &config, files.len(), platform)?;
-    let layers = files
-        .iter()
-        .zip(&config.rootfs.diff_ids)
-        .map(|(file, diff_id)| import_layer(archive, file, *diff_id, sink))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Imported {
-        image_id,
-        names: image.repo_tags.iter().flatten().cloned().collect(),
+    let (config_bytes, config) = read_config(archive, &image.config)?;
+    Ok(Listed {
+        config_bytes,
         config,
-        layers,
+        names: image.repo_tags.iter().flatten().cloned().collect(),
+        files: image.layers.clone().unwrap_or_default(),
     })
 }
 
@@ -123,7 +155,7 @@ fn select<'a>(
     }
 }
 
-fn read_config(archive: &Archive, file: &str) -> Result<(Digest, ImageConfig), TransportError> {
+fn read_config(archive: &Archive, file: &str) -> Result<(Vec<u8>, ImageConfig), TransportError> {
     let path = archive.path();
     let missing = || TransportError::Missing {
         path: path.to_owned(),
@@ -141,7 +173,8 @@ fn read_config(archive: &Archive, file: &str) -> Result<(Digest, ImageConfig), T
             problem,
         });
     }
-    Ok((found, layout::parse(path, file, &bytes)?))
+    let config = layout::parse(path, file, &bytes)?;
+    Ok((bytes, config))
 }
 
 fn import_layer(

@@ -1,6 +1,7 @@
 //! What can go wrong between an image and the world.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::oci::{DiffId, Digest, Platform};
@@ -16,6 +17,15 @@ pub enum TransportError {
     /// A registry gave or took nothing.
     #[error(transparent)]
     Registry(Box<RegistryError>),
+    /// A server cannot listen.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where it should have.
+        address: SocketAddr,
+        /// Why it cannot.
+        #[source]
+        source: io::Error,
+    },
     /// A file or directory could not be read or written.
     #[error("{action} {}", path.display())]
     Io {

@@ -21,7 +21,7 @@ use crate::transport::select;
 pub(crate) const MOST_DOCUMENT: u64 = 8 << 20;
 
 /// An index may point at an index, but not for ever.
-const MOST_DEPTH: usize = 4;
+pub(crate) const MOST_DEPTH: usize = 4;
 
 /// The files of a layout, wherever they are.
 pub(crate) trait LayoutFiles: BlobSource {
@@ -235,10 +235,19 @@ pub(crate) fn check_config(
 }
 
 /// A document that a descriptor points at, its size and digest checked.
-fn document<T: DeserializeOwned>(
+pub(crate) fn document<T: DeserializeOwned>(
     files: &dyn LayoutFiles,
     descriptor: &Descriptor,
 ) -> Result<T, TransportError> {
+    let bytes = document_bytes(files, descriptor)?;
+    parsed(files, &descriptor.digest.to_string(), &bytes)
+}
+
+/// The bytes of a document, its size and digest checked.
+fn document_bytes(
+    files: &dyn LayoutFiles,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>, TransportError> {
     let digest = descriptor.digest;
     let wrong = |source| TransportError::Blob {
         path: files.path().to_owned(),
@@ -254,9 +263,7 @@ fn document<T: DeserializeOwned>(
     }
     let blob = files.open_document(descriptor).map_err(wrong)?;
     let blob = blob.ok_or_else(|| missing(files, &format!("blob {digest}")))?;
-    let bytes =
-        disk::read_at_most(VerifyingReader::new(blob, descriptor), MOST_DOCUMENT).map_err(wrong)?;
-    parsed(files, &digest.to_string(), &bytes)
+    disk::read_at_most(VerifyingReader::new(blob, descriptor), MOST_DOCUMENT).map_err(wrong)
 }
 
 fn parsed<T: DeserializeOwned>(

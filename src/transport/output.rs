@@ -62,7 +62,7 @@ impl FromStr for Output {
         let error = |message| Err(OutputError { message });
         match text.parse() {
             _ if text.starts_with("docker://") => error(format!(
-                "this version does not push to registries yet; write an archive and use `skopeo copy oci-archive:FILE {text}`"
+                "{text} is no file; images are pushed there, not written"
             )),
             Ok(ImageSource::Layout { dir, reference }) => Ok(Output::Layout { dir, reference }),
             Ok(ImageSource::OciArchive { file, reference }) => {
@@ -140,10 +140,7 @@ mod tests {
         for (text, why) in [
             ("app.tar", "is no output; write oci:DIR[:REF]"),
             ("", "is no output; write oci:DIR[:REF]"),
-            (
-                "docker://registry.example/app:1",
-                "does not push to registries yet",
-            ),
+            ("docker://registry.example/app:1", "images are pushed there"),
             ("oci:", "names no path"),
             ("oci-archive::x", "names no path"),
             ("dir:x", "is no output"),

@@ -217,7 +217,9 @@ fn built(
     let _ = fs::remove_file(&archive);
     let text = spec.text().into_bytes();
     let request = BuildRequest {
+        shared: Default::default(),
         registries: Default::default(),
+        lock: None,
         spec_file: sandbox.path("boxwright.yaml"),
         source: Arc::new(SourceText::from_bytes("boxwright.yaml".to_owned(), text).expect("UTF-8")),
         target: None,

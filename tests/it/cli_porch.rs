@@ -199,6 +199,9 @@ fn an_empty_store_is_looked_after() {
     s
       blobs    0  0 B
       records  0  0 B
+      trees    0  0 B
+      caches   0  0 B
+      scratch  0  0 B
       total    0  0 B
     ");
     let ran = sandbox

@@ -10,14 +10,21 @@ mod build_never_stale; // whatever is edited, the next build is right
 mod build_same_bytes; // nothing around a build shows in its bytes
 mod build_semantics; // a golden of the whole language; what is shared and what is kept
 mod build_unchanged; // what is the same is not evaluated, and nothing else passes for it
+mod cache_mounts; // caches of commands leave and come in one file, and are counted
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
+mod lock; // the lock, what it pins, and builds without network
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
+mod registry_push; // images to registries: what is sent, what is not, what goes on after a kill
 mod run_containers; // builds with commands inside docker's and podman's containers
-mod run_steps; // commands in specs: what they see, when they run again, what stays
+mod run_real; // apt, npm, pip and gcc by a plain user; the images start and answer
+mod run_steps;
+mod run_stopped; // commands that are ended: no process, mount or file of theirs is left
 mod run_tiers; // commands in every tier, as root and as a user made for it
+mod serve; // the read-only registry: the spec, real clients, and those that mean no good
+mod shared_cache; // results of other machines by way of a registry, lying ones among them
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools

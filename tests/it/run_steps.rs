@@ -223,6 +223,44 @@ fn what_is_missing_or_fails_is_told() {
 }
 
 #[test]
+fn a_program_of_another_machine_is_told_as_such() {
+    let sandbox = peer!(prepared());
+    let (foreign, machine) = match std::env::consts::ARCH {
+        "x86_64" => ("arm64", 183_u16),
+        _ => ("amd64", 62),
+    };
+    let emulator = "/proc/sys/fs/binfmt_misc";
+    let is_emulated =
+        |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("qemu-");
+    if fs::read_dir(emulator).is_ok_and(|list| list.flatten().any(is_emulated)) {
+        return Skip::because("this machine emulates others").report();
+    }
+    // The header of an ELF program with nothing in it.
+    let mut program = b"\x7fELF\x02\x01\x01".to_vec();
+    program.resize(64, 0);
+    (program[16], program[52]) = (2, 64);
+    program[18..20].copy_from_slice(&machine.to_le_bytes());
+    fs::create_dir_all(sandbox.path("ctx")).expect("make a context");
+    sandbox.file("ctx/sh", program);
+    let steps = "- {copy: sh, to: /bin/, mode: '755'}\n- run: echo never\n";
+    sandbox.file(
+        "boxwright.yaml",
+        spec(steps).replace("oci:base:v1", "scratch"),
+    );
+    let platform = format!("linux/{foreign}");
+    let ran = sandbox.boxwright(["build", "--store", "store", "--platform", &platform]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for expected in [
+        &platform,
+        "cannot run what is made for",
+        "qemu-user-static",
+        "echo never",
+    ] {
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn accounts_made_by_a_command_are_known_to_the_steps_behind_it() {
     let sandbox = peer!(prepared());
     let steps = "- run: echo bob:x:1234:1235::/home/bob:/bin/sh >> /etc/passwd\n\
@@ -258,7 +296,7 @@ fn verifying_names_the_files_that_are_not_the_same_twice() {
     };
     run("- run: mkdir /out && echo same > /out/same\n").ok();
     let ran = run(
-        "- run: mkdir /out && hostname > /out/host && echo same > /out/same && touch /out/$(hostname)\n",
+        "- run: mkdir /out && hostname > /out/host && echo same > /out/same && touch /out/$(hostname); nproc > /out/processors\n",
     );
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     for expected in [
@@ -270,4 +308,11 @@ fn verifying_names_the_files_that_are_not_the_same_twice() {
         assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
     }
     assert!(!ran.stderr.contains("/out/same in"), "{}", ran.stderr);
+    let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    assert_eq!(
+        ran.stderr.contains("/out/processors in"),
+        several,
+        "{}",
+        ran.stderr
+    );
 }

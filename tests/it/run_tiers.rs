@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use boxwright::oci::Digest;
 use boxwright::sandbox::{
-    Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError, SandboxSettings,
-    Secret, Stream, Tier, Writes, materialize, probe, run,
+    Circumstances, Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError,
+    SandboxSettings, Secret, StopSwitch, Stream, Tier, Writes, materialize, probe, run,
 };
 use boxwright::store::Store;
 use boxwright::tree::{Change, Changeset, Entry, LayerPath, Node, Tree};
@@ -24,12 +24,11 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::support::busybox;
-use crate::support::peers::{Skip, may_mount, peer};
+use crate::support::peers::{Skip, may_mount, peer, required};
+use crate::support::plain_user::{as_plain_user, plain_user};
 
 /// What a job's process is told, by a file that this variable names.
 const ORDER: &str = "BOXWRIGHT_TEST_ORDER";
-/// The user that the tests make.
-const USER: &str = "boxwright-test";
 
 /// What a job's process is to do.
 #[derive(Serialize, Deserialize)]
@@ -137,17 +136,12 @@ impl Ground {
         let mut command = match tier {
             Tier::Root | Tier::Chroot => Command::new(this),
             _ => {
-                let user = user();
                 let place = order.parent().expect("an order lies in a folder");
+                let (user, group) = plain_user();
                 for path in [place, order, &place.join("store"), &place.join("scratch")] {
-                    chown(path, Some(user.0), Some(user.1)).expect("give a folder away");
+                    chown(path, Some(user), Some(group)).expect("give a folder away");
                 }
-                let mut command = Command::new("setpriv");
-                command.args([format!("--reuid={}", user.0), format!("--regid={}", user.1)]);
-                command
-                    .args(["--clear-groups", "--inh-caps=-all"])
-                    .arg(this);
-                command
+                as_plain_user(this)
             }
         };
         command.args([
@@ -159,27 +153,6 @@ impl Ground {
         command.env(ORDER, order);
         command
     }
-}
-
-/// Ids of the plain user, made when it is first wanted.
-fn user() -> (u32, u32) {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = MAKING.lock().expect("make the user");
-    let line = || {
-        let passwd = fs::read_to_string("/etc/passwd").expect("read the users");
-        let line = passwd
-            .lines()
-            .find(|line| line.starts_with(&format!("{USER}:")))?;
-        let fields: Vec<&str> = line.split(':').collect();
-        Some((fields[2].parse().unwrap(), fields[3].parse().unwrap()))
-    };
-    line().unwrap_or_else(|| {
-        let made = Command::new("useradd")
-            .args(["--no-create-home", USER])
-            .status();
-        assert!(made.expect("start useradd").success(), "useradd failed");
-        line().expect("the user that was made")
-    })
 }
 
 /// Not a test: one job, told by a file. Others start it.
@@ -194,6 +167,8 @@ fn job_process() {
         program: env!("CARGO_BIN_EXE_boxwright").into(),
         scratch: order.scratch.clone(),
         letter: Some(order.tier.letter()),
+        stop: StopSwitch::default(),
+        circumstances: Circumstances::Usual,
     };
     let (out, err) = (Mutex::new(String::new()), Mutex::new(String::new()));
     let sink = |stream, line: &[u8]| {
@@ -400,6 +375,65 @@ fn commands_see_the_same_everywhere() {
     }
 }
 
+/// Changes owners by the calls of a 32-bit machine, then by those of x32; prints what they return.
+const OTHER_CALLS: &str = r#"
+#include <stdio.h>
+#include <errno.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+static const char one[] = "/one", two[] = "/two", three[] = "/three";
+static long int80(long number, long a, long b, long c) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
+    return result;
+}
+int main(void) {
+    printf("%ld\n", int80(212, (long)one, 5, 6));
+    printf("%ld\n", int80(16, (long)two, 7, 8));
+    printf("%ld\n", int80(214, 1000, 0, 0));
+    printf("%ld\n", syscall(0x40000000 | 92, three, 9, 9) < 0 ? (long)errno : 0);
+}
+"#;
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn owners_are_recorded_whatever_calls_a_program_makes() {
+    let ground = peer!(Ground::new());
+    peer!(required("gcc"));
+    let (source, program) = (ground.path("calls.c"), ground.path("tree/bin/calls"));
+    fs::write(&source, OTHER_CALLS).expect("write a program");
+    // The calls of a 32-bit machine take addresses of 32 bits.
+    let compiled = Command::new("gcc")
+        .args(["-static", "-no-pie", "-o"])
+        .args([&program, &source])
+        .output()
+        .expect("start gcc");
+    let told = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{told}");
+    let alone = Command::new(&program).output().expect("start the program");
+    if !alone.status.success() {
+        return Skip::because("this kernel has no calls of 32-bit machines").report();
+    }
+    let job = ground.job("touch /one /two /three; exec /bin/calls");
+    let answer = ground.run(Tier::SingleMap, &job);
+    assert_eq!(answer.error, None, "{answer:?}");
+    let no_such_call = rustix::io::Errno::NOSYS.raw_os_error();
+    assert_eq!(
+        answer.out,
+        format!("0\n0\n0\n{no_such_call}\n"),
+        "{answer:?}"
+    );
+    for line in ["one 5:6", "two 7:8", "three 0:0"] {
+        let (name, owner) = line.split_once(' ').expect("a name and an owner");
+        let found = answer.changes.lines().find(|line| line.contains(name));
+        assert!(
+            found.is_some_and(|line| line.contains(owner)),
+            "{line}: {}",
+            answer.changes
+        );
+    }
+}
+
 #[test]
 fn a_job_says_environment_user_and_place() {
     let ground = peer!(Ground::new());
@@ -487,7 +521,7 @@ fn failures_say_what_happened() {
 #[test]
 fn mounts_come_and_leave_nothing() {
     let ground = peer!(Ground::new());
-    let (uid, gid) = user();
+    let (uid, gid) = plain_user();
     let cache = ground.path("cache");
     let bind = ground.path("bind");
     for (folder, owner) in [(&cache, Some(uid)), (&bind, Some(uid))] {

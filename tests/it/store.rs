@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use boxwright::oci::{Digest, HashingWriter};
 use boxwright::store::{FileIndex, IndexBuilder, KeyRecord, Known, Store, StoreError};
 use boxwright::tree::{FileStat, LayerPath, Xattrs};
+
+use crate::support::mount::Mount;
 
 /// Where a child process of these tests finds its store; only such a process writes.
 const CHILD_STORE: &str = "BOXWRIGHT_TEST_CHILD_STORE";
@@ -149,29 +151,6 @@ fn processes_write_the_same_at_once() {
     }
     let (blobs, records) = check(&store);
     assert!(blobs >= 80 && records >= 80);
-}
-
-/// A file system in memory, for as long as it is wanted.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// Mounts one, or says that the test is skipped.
-    fn new(kind: &str, options: &str, at: &Path) -> Option<Mount> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", kind, "-o", options, kind]).arg(at);
-        let status = mount.stderr(Stdio::null()).status();
-        if status.is_ok_and(|status| status.success()) {
-            return Some(Mount(at.to_owned()));
-        }
-        eprintln!("skipped: mounting a {kind} needs privilege");
-        None
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use boxwright::build::{Event, Origin, OutputState};
 use boxwright::explain::{Count, Size};
+use boxwright::transport::registry::Delivery;
 use clap::builder::styling::Style;
 
 use crate::cli::progress::shown;
@@ -59,6 +60,35 @@ impl Line {
                 };
                 line(verb, GREEN, format!("{name} ({})", Size(bytes)))
             }
+            Event::BlobPushed {
+                name,
+                digest,
+                size,
+                delivery,
+                sent,
+            } => {
+                let (verb, style) = arrival(delivery);
+                let rest = repeated(delivery, size, sent);
+                let text = format!("{} in {name} ({}{rest})", digest.short(), Size(size));
+                line(verb, style, text)
+            }
+            Event::ImagePushed {
+                name, sent, state, ..
+            } => {
+                let verb = match state {
+                    OutputState::Written => "Pushed",
+                    OutputState::Unchanged => "Unchanged",
+                };
+                line(verb, GREEN, format!("{name} ({} sent)", Size(sent)))
+            }
+            Event::CacheShared {
+                name,
+                records,
+                sent,
+            } => {
+                let text = format!("{name} ({records} results, {} sent)", Size(sent));
+                line("Cached", GREEN, text)
+            }
             Event::Sandbox { tier } => {
                 line("Sandbox", BOLD, format!("commands run in tier {tier}"))
             }
@@ -69,6 +99,24 @@ impl Line {
             Event::Warning { text } => line("Warning", YELLOW, text.to_owned()),
             _ => None,
         }
+    }
+}
+
+/// How a blob came there; what was sent is green, what was saved is cyan.
+fn arrival(delivery: Delivery) -> (&'static str, Style) {
+    match delivery {
+        Delivery::Sent => ("Sent", GREEN),
+        Delivery::Mounted => ("Mounted", CYAN),
+        Delivery::Present => ("There", CYAN),
+    }
+}
+
+/// What is worth telling of a blob that was not sent just once.
+fn repeated(delivery: Delivery, size: u64, sent: u64) -> String {
+    match delivery {
+        Delivery::Sent if sent < size => format!(", {} of it now", Size(sent)),
+        Delivery::Sent if sent > size => format!(", {} with repeats", Size(sent)),
+        _ => String::new(),
     }
 }
 
@@ -193,6 +241,16 @@ mod tests {
         }
     }
 
+    fn pushed(delivery: Delivery, sent: u64) -> Event<'static> {
+        Event::BlobPushed {
+            name: "r.x/acme/app",
+            digest: Digest::of(b"layer"),
+            size: 1_234_567,
+            delivery,
+            sent,
+        }
+    }
+
     #[test]
     fn every_finished_thing_has_its_line() {
         let events = [
@@ -244,6 +302,23 @@ mod tests {
                 path: Path::new("layout"),
                 bytes: 0,
                 state: OutputState::Unchanged,
+            },
+            Event::PushProgress {
+                name: "r.x/acme/app",
+                done: 1,
+                total: 2,
+            },
+            pushed(Delivery::Sent, 1_234_567),
+            pushed(Delivery::Sent, 1_000),
+            pushed(Delivery::Sent, 2_000_000),
+            pushed(Delivery::Mounted, 0),
+            pushed(Delivery::Present, 0),
+            Event::ImagePushed {
+                name: "r.x/acme/app:1",
+                digest: Digest::of(b"manifest"),
+                sent: 1_240_000,
+                received: 4_000,
+                state: OutputState::Written,
             },
             Event::Note {
                 text: "run/app.sock is a socket and is not copied",

@@ -91,10 +91,34 @@ impl Live {
             Event::BaseImported { reference, .. } => {
                 self.end(&Work::Base(reference.to_owned()));
             }
+            Event::PushProgress { name, done, total } => self.push(name, done, total),
+            Event::ImagePushed { name, .. } => self.pushed(name),
             _ => {}
         }
         if let Some(line) = line {
             let _ = self.lines.println(self.terminal.styled(&line.to_string()));
+        }
+    }
+
+    fn push(&mut self, repository: &str, done: u64, total: u64) {
+        let work = Work::Push(repository.to_owned());
+        match self.running.get(&work) {
+            Some(bar) => bar.set_position(done),
+            None => {
+                let bar = ProgressBar::new(total);
+                self.begin(work, bar, BYTES, &format!("push {repository}"));
+            }
+        }
+    }
+
+    /// The name is that of a repository with a tag or a digest.
+    fn pushed(&mut self, name: &str) {
+        let is_done = |work: &&Work| match work {
+            Work::Push(repository) => name.starts_with(repository.as_str()),
+            _ => false,
+        };
+        if let Some(work) = self.running.keys().find(is_done).cloned() {
+            self.end(&work);
         }
     }
 
@@ -178,6 +202,18 @@ mod tests {
                 reference: "x",
                 layers: 1,
                 bytes: 2,
+            },
+            Event::PushProgress {
+                name: "r.x/a",
+                done: 1,
+                total: 2,
+            },
+            Event::ImagePushed {
+                name: "r.x/a:1",
+                digest: boxwright::oci::Digest::of(b""),
+                sent: 1,
+                received: 1,
+                state: boxwright::build::OutputState::Written,
             },
         ] {
             live.update(&event, None);

@@ -42,6 +42,7 @@ fn plan_of(
             target,
             contexts: &contexts,
             platform: &linux(),
+            lock: None,
         },
     )
 }
@@ -307,20 +308,6 @@ fn bare_words_that_are_something_else() {
         };
         assert!(shown(&found).contains(expected), "{expected}: {found}");
     }
-}
-
-#[test]
-fn what_cannot_be_done_yet_is_said_for_needed_stages_only() {
-    let text = |used: &str| {
-        format!(
-            "format: 1\ntarget: app\nstages:\n  app:\n    from: {used}\n    allow: [root, build-stage]\n  build:\n    from: docker.io/library/node:20\n    steps: [{{run: make}}, {{add: 'https://example.org/x', checksum: 'sha256:{}', unpack: true}}]\n",
-            "0".repeat(64)
-        )
-    };
-    planned(&text("scratch"));
-    let found = problems(&text("build"));
-    let expected = "this version cannot unpack archives yet (stage \"build\")";
-    assert!(found.contains(expected), "{expected}: {found}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The same commands over an overlay and in a copy of the tree: one changeset.
 
 use super::*;
+use crate::sandbox::probe::Circumstances;
 use crate::sandbox::rootfs::{remove, unpack};
 use std::fs;
 use std::process::Command;
@@ -174,7 +175,14 @@ fn an_overlay_and_a_copy_tell_the_same() {
     let at = |name: &str| scratch.path().join(name);
     let store = Store::open(&at("store")).unwrap();
     fs::create_dir(at("lower")).unwrap();
-    unpack(&before(), &store, &at("lower"), Ownership::Real).unwrap();
+    unpack(
+        &before(),
+        &store,
+        &at("lower"),
+        Ownership::Real,
+        Circumstances::Usual,
+    )
+    .unwrap();
     for (command, expected) in COMMANDS {
         for folder in ["upper", "work", "merged", "copy"] {
             remove(&at(folder)).unwrap();
@@ -198,7 +206,14 @@ fn an_overlay_and_a_copy_tell_the_same() {
         let over = collected(&at("upper"), Reading::Upper, Ownership::Real, &store);
         assert_eq!(shown(&over), expected, "{command}");
 
-        unpack(&before(), &store, &at("copy"), Ownership::Real).unwrap();
+        unpack(
+            &before(),
+            &store,
+            &at("copy"),
+            Ownership::Real,
+            Circumstances::Usual,
+        )
+        .unwrap();
         // Files get the time of the clock's last tick: by the next one, time can be trusted.
         std::thread::sleep(std::time::Duration::from_millis(20));
         let stamp = fs::metadata(tempfile::NamedTempFile::new_in(scratch.path()).unwrap()).unwrap();

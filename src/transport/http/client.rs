@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ureq::http::Method;
 use ureq::unversioned::resolver::DefaultResolver;
@@ -16,13 +17,14 @@ use crate::transport::http::secret::Secret;
 use crate::transport::http::settings::{HttpSettings, Network};
 use crate::transport::http::trust::{Trust, tls_config};
 use crate::transport::http::url::{Scheme, Url};
-use crate::transport::http::wire::IdleLimit;
+use crate::transport::http::wire::{Meter, Traffic, Watch};
 
 /// A client that may be used by several threads at once. Connections are kept and used again.
 #[derive(Debug)]
 pub struct HttpClient {
     settings: HttpSettings,
     agents: Mutex<BTreeMap<AgentKey, Agent>>,
+    meter: Arc<Meter>,
 }
 
 /// What connections must share: TLS or none, trust, and proxy.
@@ -43,12 +45,18 @@ impl HttpClient {
         HttpClient {
             settings,
             agents: Mutex::default(),
+            meter: Arc::default(),
         }
     }
 
     /// What it was made with.
     pub fn settings(&self) -> &HttpSettings {
         &self.settings
+    }
+
+    /// How many bytes went over its connections so far.
+    pub fn traffic(&self) -> Traffic {
+        self.meter.read()
     }
 
     /// Asks, follows redirects, and asks again when a failure may pass. A status that says no is an
@@ -64,12 +72,12 @@ impl HttpClient {
         let mut attempt = 1;
         loop {
             let result = self.attempt(request, attempt);
-            let asked = match &result {
-                Ok(answer) if PASSING.contains(&answer.status) => answer
-                    .header("retry-after")
-                    .and_then(|value| retry_after(value, answer.header("date"))),
-                Err(error) if may_pass(error) => None,
-                _ => return result,
+            let passing = match &result {
+                Ok(answer) => answer.passing(),
+                Err(error) => error.passing(),
+            };
+            let Some(Passing { asked }) = passing else {
+                return result;
             };
             attempt += 1;
             let pause = self.settings.patience.pause_before(attempt, asked);
@@ -203,7 +211,10 @@ impl HttpClient {
         if url.scheme() == Scheme::Https {
             config = config.tls_config(tls_config(&self.settings, trust)?);
         }
-        let connector = DefaultConnector::new().chain(IdleLimit(patience.idle));
+        let connector = DefaultConnector::new().chain(Watch {
+            idle: patience.idle,
+            meter: Arc::clone(&self.meter),
+        });
         Ok(Agent::with_parts(
             config.build(),
             connector,
@@ -216,11 +227,33 @@ fn takes_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// Whether the same request may succeed later.
-fn may_pass(error: &HttpError) -> bool {
-    match error.unreachable() {
-        Some(Unreachable::NoConnection | Unreachable::Slow | Unreachable::Broken) => true,
-        Some(Unreachable::NoTls | Unreachable::Certificate) | None => false,
+/// A failure that may be none in a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passing {
+    /// How long the server asks to wait.
+    pub(crate) asked: Option<Duration>,
+}
+
+impl Response {
+    /// Whether the same request may be answered otherwise later.
+    pub(crate) fn passing(&self) -> Option<Passing> {
+        PASSING.contains(&self.status).then(|| Passing {
+            asked: self
+                .header("retry-after")
+                .and_then(|value| retry_after(value, self.header("date"))),
+        })
+    }
+}
+
+impl HttpError {
+    /// Whether the same request may be answered later.
+    pub(crate) fn passing(&self) -> Option<Passing> {
+        match self.unreachable() {
+            Some(Unreachable::NoConnection | Unreachable::Slow | Unreachable::Broken) => {
+                Some(Passing { asked: None })
+            }
+            Some(Unreachable::NoTls | Unreachable::Certificate) | None => None,
+        }
     }
 }
 

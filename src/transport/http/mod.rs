@@ -22,12 +22,14 @@ mod url;
 mod wire;
 
 pub use client::HttpClient;
+pub(crate) use client::Passing;
 pub use download::Download;
 pub use error::{HttpError, Unreachable};
 pub use patience::Patience;
 pub use proxy::Proxies;
-pub use request::{Body, Method, Payload, Redirects, Request, Response, Retry};
+pub use request::{Body, Method, Opener, Payload, Redirects, Request, Response, Retry};
 pub use secret::Secret;
 pub use settings::{HttpSettings, Network};
 pub use trust::{Identity, Trust, Verify};
 pub use url::{Scheme, Url, UrlError, query_encoded};
+pub use wire::Traffic;

@@ -49,6 +49,9 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Opens the bytes of a payload.
+pub type Opener<'a> = dyn Fn() -> io::Result<Box<dyn Read + Send + 'a>> + Sync + 'a;
+
 /// What is sent with a request. It can be sent again.
 #[derive(Clone, Copy)]
 pub enum Payload<'a> {
@@ -61,7 +64,7 @@ pub enum Payload<'a> {
         /// How many.
         size: u64,
         /// Opens them anew for each attempt.
-        open: &'a (dyn Fn() -> io::Result<Box<dyn Read + Send>> + Sync),
+        open: &'a Opener<'a>,
     },
 }
 

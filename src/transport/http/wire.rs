@@ -1,45 +1,95 @@
-//! The wire: connections on which no silence lasts longer than patience does.
+//! The wire: connections on which no silence lasts longer than patience does, and whose bytes are
+//! counted.
 //!
 //! The client library limits a whole answer or nothing. What tells a slow server from a dead one is
 //! the time between two arrivals, so every wait of every connection is cut to that. This is the one
 //! place that leans on the library's connection API, which may change with its minor versions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ureq::unversioned::transport::time::Duration as Wait;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-/// Puts [`Impatient`] around connections.
-#[derive(Debug)]
-pub(crate) struct IdleLimit(pub(crate) Duration);
-
-/// A connection whose every wait is limited.
-#[derive(Debug)]
-pub(crate) struct Impatient<T> {
-    inner: T,
-    most: Duration,
+/// How many bytes went over all connections of a client: requests and answers with their headers,
+/// as HTTP sees them. What TLS and TCP add is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// From us.
+    pub sent: u64,
+    /// To us.
+    pub received: u64,
 }
 
-impl<In: Transport> Connector<In> for IdleLimit {
-    type Out = Impatient<In>;
+impl Traffic {
+    /// What went over since an earlier count.
+    #[must_use]
+    pub fn since(self, earlier: Traffic) -> Traffic {
+        Traffic {
+            sent: self.sent.saturating_sub(earlier.sent),
+            received: self.received.saturating_sub(earlier.received),
+        }
+    }
+}
+
+/// The counts of all connections together.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn read(&self) -> Traffic {
+        Traffic {
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Puts [`Watched`] around connections.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The longest wait for anything.
+    pub(crate) idle: Duration,
+    /// Where bytes are counted.
+    pub(crate) meter: Arc<Meter>,
+}
+
+/// A connection whose every wait is limited and whose bytes are counted.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    inner: T,
+    idle: Duration,
+    meter: Arc<Meter>,
+}
+
+impl<In: Transport> Connector<In> for Watch {
+    type Out = Watched<In>;
 
     fn connect(
         &self,
         _: &ConnectionDetails<'_>,
         chained: Option<In>,
-    ) -> Result<Option<Impatient<In>>, ureq::Error> {
-        Ok(chained.map(|inner| Impatient {
+    ) -> Result<Option<Watched<In>>, ureq::Error> {
+        Ok(chained.map(|inner| Watched {
             inner,
-            most: self.0,
+            idle: self.idle,
+            meter: Arc::clone(&self.meter),
         }))
     }
 }
 
-impl<T> Impatient<T> {
+impl<T> Watched<T> {
     fn cut(&self, timeout: NextTimeout) -> NextTimeout {
-        match *timeout.after > self.most {
+        // How long an answer may take has a limit of its own: who has taken a large blob looks at
+        // it first.
+        let is_answer = timeout.reason == ureq::Timeout::RecvResponse;
+        match *timeout.after > self.idle && !is_answer {
             true => NextTimeout {
-                after: Wait::Exact(self.most),
+                after: Wait::Exact(self.idle),
                 reason: timeout.reason,
             },
             false => timeout,
@@ -47,19 +97,27 @@ impl<T> Impatient<T> {
     }
 }
 
-impl<T: Transport> Transport for Impatient<T> {
+impl<T: Transport> Transport for Watched<T> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.inner.buffers()
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let timeout = self.cut(timeout);
+        // Counted before, so that what a broken connection took half of is not left out.
+        self.meter.sent.fetch_add(amount as u64, Ordering::Relaxed);
         self.inner.transmit_output(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let timeout = self.cut(timeout);
-        self.inner.await_input(timeout)
+        let before = self.inner.buffers().input().len();
+        let result = self.inner.await_input(timeout);
+        let came = self.inner.buffers().input().len().saturating_sub(before);
+        self.meter
+            .received
+            .fetch_add(came as u64, Ordering::Relaxed);
+        result
     }
 
     fn is_open(&mut self) -> bool {

@@ -9,8 +9,8 @@ use ureq::http::Method;
 
 use crate::oci::Reference;
 use crate::transport::http::{
-    HttpClient, Network, Payload, Redirects, Request, Response, Retry, Scheme, Secret, Unreachable,
-    Url,
+    HttpClient, HttpError, Network, Payload, Redirects, Request, Response, Retry, Scheme, Secret,
+    Unreachable, Url,
 };
 use crate::transport::registry::challenge::{Challenge, challenges};
 use crate::transport::registry::credentials::{self, Credentials, Proof};
@@ -133,7 +133,14 @@ impl RegistryClient {
     ///
     /// # Errors
     /// No answer, and whatever keeps us from being authorised.
-    pub fn call(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Response, RegistryError> {
+    pub fn call<'a>(
+        &self,
+        endpoint: &'a Endpoint,
+        call: &Call<'a>,
+    ) -> Result<Response, RegistryError> {
+        if self.is_offline() {
+            return Err(offline(endpoint, call));
+        }
         let base = self.base(endpoint)?;
         let url = match &call.place {
             Place::Repository(rest) => base.join(&format!("/v2/{}/{rest}", endpoint.repository))?,
@@ -161,10 +168,10 @@ impl RegistryClient {
         })
     }
 
-    fn ask(
+    fn ask<'a>(
         &self,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
+        endpoint: &'a Endpoint,
+        call: &Call<'a>,
         url: &Url,
         authorization: Option<Secret>,
         action: &str,
@@ -321,6 +328,21 @@ impl RegistryClient {
             }
         }
         Ok(self.table.get_or_init(|| table))
+    }
+}
+
+/// What was wanted of a registry when nobody may be asked.
+fn offline(endpoint: &Endpoint, call: &Call<'_>) -> RegistryError {
+    let url = match &call.place {
+        Place::Repository(rest) => {
+            let path = format!("/v2/{}/{rest}", endpoint.repository);
+            Url::of(Scheme::Https, host_of(&endpoint.host), &path)
+        }
+        Place::Absolute(url) => Ok(url.clone()),
+    };
+    match url {
+        Ok(url) => RegistryError::http(format!("ask {}", endpoint.host))(HttpError::Offline(url)),
+        Err(error) => error.into(),
     }
 }
 

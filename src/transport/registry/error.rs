@@ -102,6 +102,25 @@ pub enum RegistryError {
     /// The network may not be used, and the image was never here.
     #[error("use {0} with --offline: it was not pulled before; pull it once without --offline")]
     Offline(String),
+    /// The network may not be used, and that is all that a push does.
+    #[error("push to {0} with --offline: that needs the network; leave --offline out")]
+    OfflinePush(String),
+    /// The registry does something that the specification does not know.
+    #[error("{action}: the registry misbehaves: {problem}")]
+    Misbehaves {
+        /// What was tried.
+        action: String,
+        /// What it does.
+        problem: String,
+    },
+    /// A digest was asked for that the image does not have.
+    #[error("push to {wanted}: the image has the digest {found}; write a tag, or no digest")]
+    OtherDigest {
+        /// As asked for.
+        wanted: String,
+        /// As it is.
+        found: Digest,
+    },
     /// No place has the image.
     #[error("find {reference} anywhere: {} and the registry itself failed", failed.join("; "))]
     Nowhere {

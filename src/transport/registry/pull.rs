@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oci::{BlobSink, Descriptor, Platform, Reference};
 use crate::store::Store;
@@ -12,9 +10,10 @@ use crate::transport::error::TransportError;
 use crate::transport::import::BaseImage;
 use crate::transport::layout::{self, FoundImage};
 use crate::transport::registry::client::RegistryClient;
-use crate::transport::registry::endpoint::{Endpoint, Purpose};
+use crate::transport::registry::endpoint::Purpose;
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::known;
+use crate::transport::registry::parallel;
 use crate::transport::registry::remote::Remote;
 
 /// How far the layers of an image have come that were not here, in bytes.
@@ -78,28 +77,6 @@ impl RegistryClient {
         unreachable!("the last endpoint is the registry itself, and there is always one")
     }
 
-    /// The document that a reference is now, at the first place that has it: what a lock file
-    /// notes.
-    ///
-    /// # Errors
-    /// As [`RegistryClient::pull`].
-    pub fn resolve(
-        &self,
-        reference: &Reference,
-        store: &Store,
-    ) -> Result<Descriptor, RegistryError> {
-        let reference = reference.clone().with_default_tag();
-        let endpoints = self.endpoints(&reference, Purpose::Pull)?;
-        let resolve = |endpoint: &Endpoint| {
-            Remote::new(self, endpoint, store, &reference).resolve(&reference)
-        };
-        let (last, mirrors) = endpoints
-            .split_last()
-            .expect("the registry itself is always an endpoint");
-        let of_mirrors = mirrors.iter().find_map(|mirror| resolve(mirror).ok());
-        of_mirrors.map_or_else(|| resolve(last), Ok)
-    }
-
     fn pull_from(
         &self,
         remote: &Remote<'_>,
@@ -127,7 +104,7 @@ impl RegistryClient {
 
 /// Fetches the layers that are not here, several at once. The first that fails ends the others
 /// when they are done with the layer at hand.
-fn fetch_layers(
+pub(crate) fn fetch_layers(
     remote: &Remote<'_>,
     layers: &[Descriptor],
     parallel: usize,
@@ -152,32 +129,8 @@ fn fetch_layers(
     if !missing.is_empty() {
         counter.add(0);
     }
-    let next = AtomicUsize::new(0);
-    let first_error = Mutex::new(None);
-    let work = || {
-        while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Err(error) = fetch_layer(remote, layer, &counter) else {
-                continue;
-            };
-            next.store(missing.len(), Ordering::Relaxed);
-            if let Ok(mut first) = first_error.lock() {
-                first.get_or_insert(error);
-            }
-        }
-    };
-    match parallel.min(missing.len()) {
-        0 => {}
-        1 => work(),
-        threads => thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(work);
-            }
-        }),
-    }
-    match first_error.into_inner() {
-        Ok(Some(error)) => Err(error),
-        _ => Ok(()),
-    }
+    let fetch = |layer: &&Descriptor| fetch_layer(remote, layer, &counter);
+    parallel::each(&missing, parallel, fetch).map(drop)
 }
 
 /// Adds up the bytes of all threads.

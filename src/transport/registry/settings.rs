@@ -1,6 +1,6 @@
 //! Settings of registries, in which every default is decided.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,8 +27,11 @@ pub struct RegistrySettings {
     pub mirrors: Vec<Mirror>,
     /// How long a credential helper may take.
     pub helper_limit: Duration,
-    /// How many layers are fetched at once.
+    /// How many layers are fetched or sent at once.
     pub parallel: NonZeroUsize,
+    /// The most bytes of a blob that are sent with one request. What a cut connection has to send
+    /// again is less than that.
+    pub chunk: NonZeroU64,
 }
 
 impl Default for RegistrySettings {
@@ -42,6 +45,7 @@ impl Default for RegistrySettings {
             mirrors: Vec::new(),
             helper_limit: Duration::from_secs(30),
             parallel: NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN),
+            chunk: NonZeroU64::new(32 << 20).unwrap_or(NonZeroU64::MIN),
         }
     }
 }

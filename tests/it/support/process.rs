@@ -61,6 +61,12 @@ impl Ran {
 /// a pipe open for ever.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> Ran {
+    run_within(LIMIT, command)
+}
+
+/// As [`run`], for a program that may take longer than others.
+#[track_caller]
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Ran {
     let text = format!("{command:?}");
     let (mut out, mut err) = (scratch_file(), scratch_file());
     let mut child = command
@@ -78,11 +84,11 @@ pub(crate) fn run(command: &mut Command) -> Ran {
         if let Some(status) = child.try_wait().expect("wait for a child") {
             break status;
         }
-        if start.elapsed() > LIMIT {
+        if start.elapsed() > limit {
             child.kill().expect("kill a child");
             child.wait().expect("wait for a killed child");
             let so_far = read_all(&mut out) + &read_all(&mut err);
-            panic!("{text} was still running after {LIMIT:?}; it said:\n{so_far}");
+            panic!("{text} was still running after {limit:?}; it said:\n{so_far}");
         }
         std::thread::sleep(Duration::from_millis(2));
     };

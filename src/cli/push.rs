@@ -1,0 +1,58 @@
+//! `boxwright push`: an image in a file goes to registries.
+
+use boxwright::build::{PushReport, PushRequest};
+use boxwright::spec::ImageSource;
+
+use crate::cli::args::{PrintArg, PushArgs};
+use crate::cli::corridor;
+use crate::cli::exit::{Blame, Failure};
+use crate::cli::image_argument;
+use crate::cli::progress::Progress;
+use crate::cli::settings::{Environment, ProgressStyle};
+use crate::cli::summary;
+use crate::cli::table::json_text;
+use crate::cli::terminal::Terminal;
+
+/// Pushes; what was sent is told on standard error.
+pub(crate) fn run(
+    args: &PushArgs,
+    environment: &Environment,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let request = request(args, environment)?;
+    let style = ProgressStyle::decide(args.report.progress, terminal);
+    let progress = Progress::new(style, terminal);
+    let result = corridor::push(&request, &progress);
+    let took = progress.finish();
+    let report = result?;
+    if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {
+        terminal.say(&summary::pushes(&report, took, terminal.width()));
+    }
+    print(args.report.print, &report, terminal)
+}
+
+fn request(args: &PushArgs, environment: &Environment) -> Result<PushRequest, Failure> {
+    let source = image_argument::image(&args.image)?;
+    if let ImageSource::Registry(reference) = &source {
+        let headline = format!("{reference} is in a registry, and only files are pushed");
+        let hint =
+            format!("copy it: skopeo copy --preserve-digests docker://{reference} docker://…");
+        return Err(Failure::new(Blame::CommandLine, headline).hint(hint));
+    }
+    let mut registries = environment.registries(&args.network);
+    registries.chunk = args.chunk_size.unwrap_or(registries.chunk);
+    Ok(PushRequest {
+        source,
+        references: args.names.clone(),
+        store_root: environment.store_root(args.store.store.as_deref())?,
+        registries,
+    })
+}
+
+fn print(what: Option<PrintArg>, report: &PushReport, terminal: &Terminal) -> Result<(), Failure> {
+    match what {
+        None => Ok(()),
+        Some(PrintArg::Digest) => terminal.print(&format!("{}\n", report.digest)),
+        Some(PrintArg::Json) => terminal.print(&json_text(report)),
+    }
+}

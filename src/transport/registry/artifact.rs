@@ -1,0 +1,91 @@
+//! Artifacts: manifests whose layers are no layers of an image, such as a build cache.
+//!
+//! OCI image spec, `manifest.md`, "Guidelines for Artifact Usage".
+
+use std::collections::BTreeMap;
+
+use crate::oci::document::Manifest;
+use crate::oci::{Descriptor, MediaType, Reference, json};
+use crate::store::Store;
+use crate::transport::error::TransportError;
+use crate::transport::layout;
+use crate::transport::registry::client::RegistryClient;
+use crate::transport::registry::endpoint::Purpose;
+use crate::transport::registry::error::RegistryError;
+use crate::transport::registry::pull;
+use crate::transport::registry::remote::Remote;
+
+/// The config of an artifact that has none. Image spec, "Guidance for an Empty Descriptor".
+pub(crate) const EMPTY: &[u8] = b"{}";
+const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+
+/// The manifest of an artifact of this type, with these blobs and notes.
+pub(crate) fn manifest(
+    artifact_type: &str,
+    layers: Vec<Descriptor>,
+    annotations: BTreeMap<String, String>,
+) -> (Vec<u8>, Descriptor) {
+    let config = Descriptor::of(MediaType::from(EMPTY_TYPE), EMPTY);
+    let bytes = json::to_vec(&Manifest {
+        schema_version: 2,
+        media_type: Some(MediaType::OciManifest),
+        config: config.clone(),
+        layers,
+        annotations,
+        other: BTreeMap::from([("artifactType".to_owned(), artifact_type.into())]),
+    });
+    (bytes, config)
+}
+
+impl RegistryClient {
+    /// The manifest of an artifact, asked for at the registry itself: a mirror may lag behind.
+    ///
+    /// # Errors
+    /// No network, no such artifact, one of another type, documents that are not what their
+    /// digests say.
+    pub fn artifact(
+        &self,
+        reference: &Reference,
+        artifact_type: &str,
+        store: &Store,
+    ) -> Result<Manifest, TransportError> {
+        let reference = reference.clone().with_default_tag();
+        let endpoints = self.endpoints(&reference, Purpose::Push)?;
+        let endpoint = endpoints
+            .last()
+            .expect("the registry itself is always an endpoint");
+        let remote = Remote::new(self, endpoint, store, &reference);
+        let found = remote.resolve(&reference)?;
+        let wrong = |problem: &str| RegistryError::Document {
+            what: reference.to_string(),
+            problem: problem.to_owned(),
+        };
+        if !found.media_type.is_manifest() {
+            return Err(wrong("it is an index").into());
+        }
+        let manifest: Manifest = layout::document(&remote, &found)?;
+        let said = manifest.other.get("artifactType");
+        match said.and_then(|said| said.as_str()) == Some(artifact_type) {
+            true => Ok(manifest),
+            false => Err(wrong(&format!("it is no {artifact_type}")).into()),
+        }
+    }
+
+    /// Brings blobs of an artifact into the store, those that are not here, several at once.
+    ///
+    /// # Errors
+    /// No network, blobs that are missing or not what their digests say, a full disk.
+    pub fn artifact_blobs(
+        &self,
+        reference: &Reference,
+        blobs: &[Descriptor],
+        store: &Store,
+    ) -> Result<(), TransportError> {
+        let endpoints = self.endpoints(reference, Purpose::Push)?;
+        let endpoint = endpoints
+            .last()
+            .expect("the registry itself is always an endpoint");
+        let remote = Remote::new(self, endpoint, store, reference);
+        pull::fetch_layers(&remote, blobs, self.settings().parallel.get(), &|_| {})
+    }
+}
