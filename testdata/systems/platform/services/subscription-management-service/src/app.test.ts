@@ -31,11 +31,12 @@ test("a plan is paid, once", async () => {
   assert.deepEqual(invoices.map((one) => one.amount), [1900]);
 });
 
-test("a declined card changes nothing", async () => {
+test("a declined card changes nothing, and another may be tried", async () => {
   const answer = await ask("bob", "PUT", "/subscription", { plan: "team", paymentMethod: "card_0002" });
   assert.equal(answer.status, 402);
   assert.match(((await answer.json()) as { error: string }).error, /declined/);
   assert.equal((await ask("bob", "GET", "/subscription")).status, 404);
+  assert.equal((await ask("bob", "PUT", "/subscription", { plan: "team", ...card })).status, 201, "another card is another try");
 });
 
 test("a subscription ends, and others do not see it", async () => {

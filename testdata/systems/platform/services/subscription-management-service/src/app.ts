@@ -62,7 +62,8 @@ export async function createSubscriptions(
         const amount = isRunning ? difference(planOf(current.plan), plan, ends, now) : plan.price;
         if (amount > 0) {
           if (!paymentMethod) throw new HttpError(402, "this plan needs a payment method");
-          const key = `${id}:${plan.id}:${ends.toISOString().slice(0, 10)}`;
+          // A request that is sent again takes no money again; another card is another try.
+          const key = [id, plan.id, ends.toISOString().slice(0, 10), paymentMethod].join(":");
           const charge = await payments.charge(paymentMethod, amount, plan.currency, key);
           if (!charge.paid) throw new HttpError(402, charge.reason ?? "not paid");
           if (!(await invoices.get(charge.id))) {
