@@ -12,6 +12,7 @@ mod downloads;
 mod error;
 pub mod event;
 mod graph;
+mod join;
 mod lock;
 mod memo;
 mod mirror;
@@ -30,6 +31,7 @@ mod verify;
 pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
+pub use join::{JoinReport, JoinRequest, JoinedImage, join};
 pub use lock::{LockChange, LockScope, Locked, check_lock, lock, write_lock};
 pub use mirror::{Dockerfile, Mirror, mirror};
 pub use push::{PushLine, PushReport, PushRequest, push};

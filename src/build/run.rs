@@ -27,7 +27,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    outputs::check(request, &registries)?;
+    outputs::check(&request.outputs, &registries)?;
     let client = RegistryClient::new(request.registries.clone());
     let (store, caches) = match request.cache {
         CacheUse::All => shared_cache::with_caches(store, &request.shared, client),
@@ -59,10 +59,15 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         .for_each(|text| observer.event(Event::Note { text }));
     let set = ImageSet::new(images)?;
     let names = names(request, &plans[0]);
+    let wanted = match request.outputs.is_empty() {
+        true => vec![request.default_output(&names)],
+        false => request.outputs.clone(),
+    };
     let outputs = Outputs {
-        request,
+        wanted,
         images: &set,
         names: &names,
+        blobs: &store,
         store: &store,
         registries: &registries,
         observer,

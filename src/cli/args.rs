@@ -18,6 +18,7 @@ use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 mod bench;
 mod caches;
 mod commands;
+mod index;
 mod lock;
 mod push;
 mod registry;
@@ -27,6 +28,7 @@ mod shared_cache;
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use index::IndexArgs;
 pub(crate) use lock::LockArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
@@ -91,6 +93,7 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Lock(Box<LockArgs>),
     Push(PushArgs),
+    Index(IndexArgs),
     Check(Box<CheckArgs>),
     Inspect(InspectArgs),
     Serve(ServeArgs),

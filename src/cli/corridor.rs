@@ -7,8 +7,8 @@ use std::error::Error;
 use std::path::Path;
 
 use boxwright::build::{
-    BuildError, BuildReport, BuildRequest, LockScope, Locked, Mirror, Observer, PushReport,
-    PushRequest, Verification,
+    BuildError, BuildReport, BuildRequest, JoinReport, JoinRequest, LockScope, Locked, Mirror,
+    Observer, PushReport, PushRequest, Verification,
 };
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
@@ -41,6 +41,11 @@ pub(crate) fn build(
 /// Pushes.
 pub(crate) fn push(request: &PushRequest, observer: &dyn Observer) -> Result<PushReport, Failure> {
     Ok(boxwright::build::push(request, observer)?)
+}
+
+/// Joins images of several platforms.
+pub(crate) fn join(request: &JoinRequest, observer: &dyn Observer) -> Result<JoinReport, Failure> {
+    Ok(boxwright::build::join(request, observer)?)
 }
 
 /// Builds twice.

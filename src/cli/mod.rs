@@ -16,6 +16,7 @@ mod diagnostics;
 mod doctor;
 mod exit;
 mod image_argument;
+mod index;
 mod inspect;
 mod lock;
 mod login;
@@ -66,6 +67,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Lock(args)) => lock::run(args, environment, terminal),
         Some(Command::Push(args)) => push::run(args, environment, terminal),
+        Some(Command::Index(args)) => index::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
         Some(Command::Serve(args)) => serve::run(args, environment, terminal),

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use boxwright::build::{BuildReport, Origin, OutputKind, OutputLine, PushLine, PushReport};
+use boxwright::build::{
+    BuildReport, JoinReport, Origin, OutputKind, OutputLine, PushLine, PushReport,
+};
 use boxwright::explain::{Count, Size};
 use boxwright::transport::registry::{Delivery, PushedBlob};
 
@@ -57,6 +59,23 @@ pub(crate) fn pushes(report: &PushReport, took: Duration, width: usize) -> Strin
         let _ = writeln!(text, "  left out: {layers} that nobody may pass on");
     }
     let _ = writeln!(text, "  manifest  {}, in {}", report.digest, shown(took));
+    text
+}
+
+/// The summary of an index: the images in it, and where it went.
+pub(crate) fn joined(report: &JoinReport, took: Duration, width: usize) -> String {
+    let mut text = String::from("\n");
+    let mut table = Table::new(&[Align::Left, Align::Left]);
+    for image in &report.images {
+        table.row([image.platform.to_string(), image.digest.to_string()]);
+    }
+    for line in table.lines(width.saturating_sub(2)) {
+        let _ = writeln!(text, "  {line}");
+    }
+    for output in &report.outputs {
+        let _ = writeln!(text, "  {BOLD}{}{BOLD:#}", output.name);
+    }
+    let _ = writeln!(text, "  index     {}, in {}", report.digest, shown(took));
     text
 }
 

@@ -18,9 +18,10 @@ use crate::cli::args::{NetworkArgs, ReportArgs, StoreArgs};
 Examples:
   boxwright push auth.tar registry.example.com/team/auth:1.4.0
   boxwright push oci:layout:1.4.0 quay.io/team/auth:{1.4.0,latest}
-  boxwright push auth.tar localhost:5000/auth --print digest")]
+  boxwright push auth.tar localhost:5000/auth --print digest
+  boxwright push docker://registry.example.com/team/auth:1.4.0 quay.io/team/auth:1.4.0")]
 pub(crate) struct PushArgs {
-    /// oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], or just the path
+    /// oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], docker://NAME, or just the path
     #[arg(value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
     pub(crate) image: String,
     /// Where to: HOST/NAME[:TAG], several times for several tags or registries
