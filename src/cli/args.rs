@@ -155,11 +155,14 @@ pub(crate) struct BuildArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to build")]
 pub(crate) struct SpecArgs {
-    /// The spec, or the folder of a boxwright.yaml
+    /// The spec, or the folder of a boxwright.yaml; several are built one after the other
+    ///
+    /// What they share, layers and results of commands, is made once. An image each goes where -o
+    /// says, which must be one layout (oci:DIR) then, or by default into an archive of its own.
     #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath, help_heading = None::<&str>)]
-    pub(crate) spec: PathBuf,
+    pub(crate) specs: Vec<PathBuf>,
     /// The spec, where its file has another name
-    #[arg(short, long, value_name = "FILE", conflicts_with = "spec", value_hint = ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "specs", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
     /// The stage to build; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]

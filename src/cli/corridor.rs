@@ -43,6 +43,11 @@ pub(crate) fn push(request: &PushRequest, observer: &dyn Observer) -> Result<Pus
     Ok(boxwright::build::push(request, observer)?)
 }
 
+/// Says where an image will go.
+pub(crate) fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, Failure> {
+    Ok(boxwright::build::outputs_of(request)?)
+}
+
 /// Joins images of several platforms.
 pub(crate) fn join(request: &JoinRequest, observer: &dyn Observer) -> Result<JoinReport, Failure> {
     Ok(boxwright::build::join(request, observer)?)

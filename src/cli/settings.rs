@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
-use boxwright::spec::{Lock, SourceText};
+use boxwright::spec::{ImageSource, Lock, SourceText};
 
 use crate::cli::args::{
     BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
@@ -120,12 +120,23 @@ impl Environment {
             .collect()
     }
 
-    /// What `boxwright build` was asked for.
-    pub(crate) fn build_request(&self, args: &BuildArgs) -> Result<BuildRequest, Failure> {
-        let spec_file = match &args.spec.file {
-            Some(file) => file.clone(),
-            None => spec_file(&args.spec.spec)?,
+    /// What `boxwright build` was asked for: a request for each spec.
+    pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Vec<BuildRequest>, Failure> {
+        let files = match &args.spec.file {
+            Some(file) => vec![file.clone()],
+            None => {
+                let files = args.spec.specs.iter().map(|typed| spec_file(typed));
+                files.collect::<Result<_, _>>()?
+            }
         };
+        if files.len() > 1 {
+            for_one_image_only(args)?;
+        }
+        let requests = files.into_iter().map(|file| self.build_request(file, args));
+        requests.collect()
+    }
+
+    fn build_request(&self, spec_file: PathBuf, args: &BuildArgs) -> Result<BuildRequest, Failure> {
         let contexts = args.spec.contexts.iter();
         Ok(BuildRequest {
             source: read_spec(&spec_file)?,
@@ -370,6 +381,39 @@ fn processors() -> NonZeroUsize {
 }
 
 /// The spec that a path names: itself, or the one in that folder.
+/// Several images cannot have one name or one file.
+fn for_one_image_only(args: &BuildArgs) -> Result<(), Failure> {
+    let refuse = |what: &str, hint: &str| {
+        let headline = format!("{what} is for one image, and several specs are built");
+        Err(Failure::new(Blame::CommandLine, headline).hint(hint))
+    };
+    if !args.result.tags.is_empty() {
+        return refuse(
+            "--tag",
+            "let each spec name its image: `image:` and `tags:`",
+        );
+    }
+    if args.shared.cache_to.is_some() {
+        return refuse("--cache-to", "give each image a cache of its own");
+    }
+    if args.how.dry_run || args.how.verify {
+        return refuse("--dry-run, as --verify,", "build one spec after the other");
+    }
+    for output in &args.result.outputs {
+        if !matches!(
+            output,
+            ImageSource::Layout {
+                reference: None,
+                ..
+            }
+        ) {
+            let hint = "write -o oci:DIR for one layout of all, or no -o for an archive each";
+            return refuse(&format!("-o {output}"), hint);
+        }
+    }
+    Ok(())
+}
+
 fn spec_file(typed: &Path) -> Result<PathBuf, Failure> {
     if !typed.is_dir() {
         return Ok(typed.to_owned());

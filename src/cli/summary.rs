@@ -1,5 +1,6 @@
 //! The summary of a build: the image, its layers, where it went and what to do with it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use boxwright::build::{
     BuildReport, JoinReport, Origin, OutputKind, OutputLine, PushLine, PushReport,
 };
 use boxwright::explain::{Count, Size};
+use boxwright::oci::Digest;
 use boxwright::transport::registry::{Delivery, PushedBlob};
 
 use crate::cli::progress::line::counted;
@@ -60,6 +62,20 @@ pub(crate) fn pushes(report: &PushReport, took: Duration, width: usize) -> Strin
     }
     let _ = writeln!(text, "  manifest  {}, in {}", report.digest, shown(took));
     text
+}
+
+/// What several images have in common: their layers, each blob counted once.
+pub(crate) fn shared(reports: &[BuildReport]) -> String {
+    let layers = reports.iter().flat_map(|report| &report.layers);
+    let blobs: BTreeMap<Digest, u64> = layers.map(|layer| (layer.digest, layer.size)).collect();
+    let sum: u64 = reports.iter().map(BuildReport::size).sum();
+    format!(
+        "\n{BOLD}{}{BOLD:#}, {} in {} of layers; each by itself {}\n",
+        counted(reports.len() as u64, "image"),
+        Size(blobs.values().sum()),
+        counted(blobs.len() as u64, "blob"),
+        Size(sum),
+    )
 }
 
 /// The summary of an index: the images in it, and where it went.

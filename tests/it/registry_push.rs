@@ -696,7 +696,8 @@ fn lies_and_refusals_are_told_in_bounded_time() {
         ("answers 400", |asked, _| {
             is(asked, "PUT", "/uploads/").then(|| Fault::Reply(Reply::status(400)))
         }),
-        ("it has 9999 bytes", |asked, _| {
+        // A small blob cannot have so much, and of a large one it takes no more from there.
+        ("send a part of", |asked, _| {
             is(asked, "PATCH", "").then(|| Fault::Header("Range", "0-9998".to_owned()))
         }),
         ("does not say where", |asked, _| {
@@ -896,10 +897,6 @@ fn without_network_nothing_is_pushed_and_nobody_is_asked() {
     );
     assert!(!pusher.sandbox.path("out").exists());
     assert!(server.asked().is_empty());
-    let from_registry = push_command(&pusher, &["docker://alpine", &reference])
-        .output()
-        .unwrap();
-    assert_eq!(from_registry.status.code(), Some(2));
 }
 
 /// A layout with an image and artifacts that say they belong to it.

@@ -97,7 +97,7 @@ fn what_is_typed_arrives() {
     let Some(Command::Build(build)) = cli.unwrap().command else {
         panic!("not a build");
     };
-    assert_eq!(build.spec.spec, PathBuf::from("dir"));
+    assert_eq!(build.spec.specs, [PathBuf::from("dir")]);
     assert_eq!(build.spec.args[0].value.as_deref(), Some("b=c"));
     assert_eq!(build.spec.args[1].value, None);
     assert_eq!(build.spec.contexts[0].directory, PathBuf::from("../s"));
