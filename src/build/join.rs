@@ -69,8 +69,8 @@ pub fn join(request: &JoinRequest, observer: &dyn Observer) -> Result<JoinReport
     let parcels = parcels.collect::<Result<Vec<_>, _>>()?;
     let mut images = Vec::new();
     for parcel in &parcels {
-        for (manifest, config) in parcel.images()? {
-            images.push(image::read(&manifest, &config)?);
+        for documents in parcel.images()? {
+            images.push(image::read(&documents.manifest, &documents.config)?);
         }
     }
     let set = ImageSet::new(images)?;

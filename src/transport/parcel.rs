@@ -39,6 +39,15 @@ pub struct Parcel<'a> {
     bytes: Box<dyn BlobSource + 'a>,
 }
 
+/// The bytes of an image's own documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDocuments {
+    /// The manifest.
+    pub manifest: Vec<u8>,
+    /// The config that it points at.
+    pub config: Vec<u8>,
+}
+
 /// A manifest or an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Paper {
@@ -167,12 +176,12 @@ impl<'a> Parcel<'a> {
         })
     }
 
-    /// The images in it, each by the bytes of its manifest and its config. What belongs to another
+    /// The documents of the images in it. What belongs to another
     /// manifest, or is for no platform that there is, is no image: signatures, provenance.
     ///
     /// # Errors
     /// Documents that are missing, damaged or none.
-    pub fn images(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TransportError> {
+    pub fn images(&self) -> Result<Vec<ImageDocuments>, TransportError> {
         let mut images = Vec::new();
         for paper in &self.papers {
             if !paper.descriptor.media_type.is_manifest() || paper.subject.is_some() {
@@ -192,7 +201,10 @@ impl<'a> Parcel<'a> {
             let config = self.paper(&config)?;
             let parsed = serde_json::from_slice::<ImageConfig>(&config);
             if parsed.is_ok_and(|config| config.platform.os != "unknown") {
-                images.push((bytes, config));
+                images.push(ImageDocuments {
+                    manifest: bytes,
+                    config,
+                });
             }
         }
         Ok(images)
