@@ -86,6 +86,7 @@ pub(crate) const SPEC: Shape = Shape {
         "platforms",
         "target",
         "args",
+        "profiles",
         "context",
         "contexts",
         "compression",
@@ -107,6 +108,14 @@ pub(crate) const SPEC: Shape = Shape {
         ("build", "a spec has `stages`, each with `from` and `steps`"),
         ("variables", "variables of the build are called `args`"),
         ("vars", "variables of the build are called `args`"),
+        (
+            "profile",
+            "write `profiles: {prod: {args: {…}}}`; one is chosen with `--profile prod`",
+        ),
+        (
+            "environments",
+            "what differs by environment is called `profiles`",
+        ),
         ("dockerfile", "the stages are written here, under `stages`"),
         (
             "from",
@@ -120,6 +129,66 @@ pub(crate) const SPEC: Shape = Shape {
         ("env", "`env` belongs under the `config` of a stage"),
         ("labels", "`labels` belong under the `config` of a stage"),
         ("users", "`users` belong to a stage"),
+    ],
+};
+
+pub(crate) const PROFILE: Shape = Shape {
+    what: "a profile",
+    keys: &[
+        "args",
+        "target",
+        "user",
+        "env",
+        "entrypoint",
+        "cmd",
+        "labels",
+    ],
+    habits: &[
+        ("environment", "environment variables are called `env` here"),
+        ("command", "the default arguments are called `cmd` here"),
+        ("label", "write a map: `labels: {KEY: VALUE}`"),
+        ("vars", "variables of the build are called `args`"),
+        ("variables", "variables of the build are called `args`"),
+        (
+            "stage",
+            "the stage that becomes the image is called `target`",
+        ),
+        (
+            "config",
+            "leave `config` out: `env`, `labels`, `user`, `cmd` and `entrypoint` stand in the profile itself",
+        ),
+        (
+            "extends",
+            "profiles do not build on each other; what they share belongs to the spec",
+        ),
+        (
+            "image",
+            "let the spec's own use an argument that the profile sets: `image: acme/${NAME}`",
+        ),
+        (
+            "tags",
+            "let the spec's own use an argument that the profile sets: `tags: [\"${TAG}\"]`",
+        ),
+        (
+            "from",
+            "let the stage's own use an argument that the profile sets: `from: node:${NODE}`",
+        ),
+        (
+            "steps",
+            "a profile has no steps; let `target` name a stage that has them",
+        ),
+        (
+            "files",
+            "let a step use an argument that the profile sets: `copy: config/${NAME}.json`",
+        ),
+        (
+            "stages",
+            "`stages` belong to the spec; let `target` name the one that is meant",
+        ),
+        (
+            "platforms",
+            "platforms belong to the spec, or are chosen with `--platform`",
+        ),
     ],
 };
 
@@ -459,6 +528,7 @@ pub(crate) const HEALTHCHECK: Shape = Shape {
 #[cfg(test)]
 pub(crate) const ALL: &[&Shape] = &[
     &SPEC,
+    &PROFILE,
     &STAGE,
     &USER,
     &GROUP,
