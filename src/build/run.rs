@@ -122,6 +122,15 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
     plans.collect()
 }
 
+/// What the spec of a request says, for the first platform that is built for.
+///
+/// # Errors
+/// Everything that is wrong with the spec itself; its graph of stages is not looked at.
+pub fn spec(request: &BuildRequest) -> Result<BuildSpec, BuildError> {
+    let host = Platform::host();
+    Ok(parse(request, request.platforms.first().unwrap_or(&host))?)
+}
+
 fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagnostics> {
     spec::parse(
         &request.source,

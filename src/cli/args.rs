@@ -22,6 +22,7 @@ mod push;
 mod registry;
 mod serve;
 mod shared_cache;
+mod verify;
 
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
@@ -30,6 +31,7 @@ pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use shared_cache::SharedCacheArgs;
+pub(crate) use verify::{RequireArg, RunnerArg, VerifyArgs};
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -89,6 +91,7 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Push(PushArgs),
     Check(Box<CheckArgs>),
+    Verify(Box<VerifyArgs>),
     Inspect(InspectArgs),
     Serve(ServeArgs),
     Login(LoginArgs),
@@ -210,6 +213,8 @@ pub(crate) struct HowArgs {
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
     /// Build twice, the second time under other circumstances, and name what differs
+    ///
+    /// `boxwright verify` does this, and measures, starts and judges the image.
     #[arg(long)]
     pub(crate) verify: bool,
     /// Do every step again, whatever the store has

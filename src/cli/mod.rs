@@ -29,6 +29,7 @@ mod settings;
 mod summary;
 mod table;
 mod terminal;
+mod verify;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Build(args)) => build::run(args, environment, terminal),
         Some(Command::Push(args)) => push::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
+        Some(Command::Verify(args)) => verify::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
         Some(Command::Serve(args)) => serve::run(args, environment, terminal),
         Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
-use boxwright::spec::SourceText;
+use boxwright::spec::{ImageSource, SourceText};
 
 use crate::cli::args::{
-    BenchArgs, BuildArgs, CheckArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
+    BenchArgs, BuildArgs, CheckArgs, CommandArgs, Override, ProgressArg, SecretSource,
+    SharedCacheArgs, VerifyArgs,
 };
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::terminal::Terminal;
@@ -148,7 +149,7 @@ impl Environment {
             },
             shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
-            commands: self.commands(args)?,
+            commands: self.commands(&args.commands)?,
             epoch: self.epoch()?,
         })
     }
@@ -183,8 +184,7 @@ impl Environment {
     }
 
     /// What commands are given.
-    fn commands(&self, args: &BuildArgs) -> Result<CommandSettings, Failure> {
-        let given = &args.commands;
+    fn commands(&self, given: &CommandArgs) -> Result<CommandSettings, Failure> {
         let mut secrets = BTreeMap::new();
         for secret in &given.secrets {
             let bytes = match &secret.source {
@@ -269,6 +269,35 @@ impl Environment {
             registries: self.registries(&args.network),
             ..self.bare_request(spec_file)?
         })
+    }
+
+    /// The build that `boxwright verify` does; everything of it lies in `place`.
+    pub(crate) fn verify_request(
+        &self,
+        args: &VerifyArgs,
+        spec: &Path,
+        place: &Path,
+    ) -> Result<BuildRequest, Failure> {
+        let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
+        let bug = |error| Failure::failed(Blame::Bug, &error);
+        Ok(BuildRequest {
+            target: args.target.clone(),
+            arg_overrides: self.overrides(&args.args)?,
+            outputs: vec![ImageSource::OciArchive {
+                file: place.join("image.tar"),
+                reference: None,
+            }],
+            names: vec![name.parse().map_err(bug)?],
+            store_root: place.join("store"),
+            registries: self.registries(&args.network),
+            commands: self.commands(&args.commands)?,
+            ..self.bare_request(spec_file(spec)?)?
+        })
+    }
+
+    /// Variables with their values, for a container.
+    pub(crate) fn variables(&self, typed: &[Override]) -> Result<Vec<(String, String)>, Failure> {
+        self.overrides(typed)
     }
 
     /// The build of a spec, of which nothing was said but which.

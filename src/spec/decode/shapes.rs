@@ -89,6 +89,7 @@ pub(crate) const SPEC: Shape = Shape {
         "context",
         "contexts",
         "compression",
+        "budget",
         "stages",
     ],
     habits: &[
@@ -120,6 +121,40 @@ pub(crate) const SPEC: Shape = Shape {
         ("env", "`env` belongs under the `config` of a stage"),
         ("labels", "`labels` belong under the `config` of a stage"),
         ("users", "`users` belong to a stage"),
+    ],
+};
+
+pub(crate) const BUDGET: Shape = Shape {
+    what: "a budget",
+    keys: &[
+        "size",
+        "layers",
+        "context",
+        "cold_build",
+        "warm_build",
+        "start",
+        "health",
+        "read_only",
+    ],
+    habits: &[
+        ("cold", "the build without a store is called `cold_build`"),
+        ("build", "write `cold_build`, `warm_build` or both"),
+        ("build_time", "write `cold_build`, `warm_build` or both"),
+        ("warm", "the build again is called `warm_build`"),
+        (
+            "image_size",
+            "the size of the layers in a registry is called `size`",
+        ),
+        ("max_size", "the most that layers may take is called `size`"),
+        (
+            "startup",
+            "the time until the process runs is called `start`",
+        ),
+        (
+            "healthcheck",
+            "the time until the first good answer is called `health`",
+        ),
+        ("readonly", "write `read_only: true`"),
     ],
 };
 
@@ -440,6 +475,7 @@ pub(crate) const HEALTHCHECK: Shape = Shape {
 #[cfg(test)]
 pub(crate) const ALL: &[&Shape] = &[
     &SPEC,
+    &BUDGET,
     &STAGE,
     &USER,
     &GROUP,

@@ -52,6 +52,7 @@ impl Decoder<'_> {
             target: self.optional(&fields, "target"),
             contexts: self.contexts(&fields),
             compression: self.optional(&fields, "compression"),
+            budget: self.budget(&fields),
             stages: self.stages(&fields),
             args: self.args.clone(),
         };
