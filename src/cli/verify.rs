@@ -199,7 +199,6 @@ impl Run<'_> {
             let platform = &subject.platform;
             return Ok(Err(format!("it is for {platform}, and this is {host}")));
         }
-        self.terminal.say("  starting, asking and stopping it …\n");
         let service = Service {
             runner: &**runner,
             archive: &built.archive,
@@ -208,6 +207,7 @@ impl Run<'_> {
             budget: &subject.spec.budget,
             args: self.args,
             env: &self.env,
+            terminal: self.terminal,
             root_is_allowed: self.args.allow.contains(&Code::RootUser),
         };
         service.measure().map(Ok)

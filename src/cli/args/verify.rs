@@ -21,10 +21,10 @@ use crate::cli::args::{Age, CommandArgs, NetworkArgs, Override};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  boxwright verify                              the spec in this folder
-  boxwright verify services/*/boxwright.yaml    several, one after the other
-  boxwright verify --require start              fail where nothing can be started
-  boxwright verify --junit verify.xml --html verify.html
+  boxwright verify                         the spec in this folder
+  boxwright verify services/*/             several, one after the other
+  boxwright verify --require start         fail where nothing can be started
+  boxwright verify --junit v.xml --html v.html
 
 A budget, at the top of the spec; all keys are optional:
   budget:
@@ -37,8 +37,9 @@ A budget, at the top of the spec; all keys are optional:
     health: 10s        from then until the health check says yes
     read_only: true    it must work without a writable root, but for /tmp
 
-Without a budget the numbers are only told. In any case an image must be built the same each
-time, have no error of `check`, start, answer, not run as root, and end when it is asked to.")]
+Without a budget the numbers are only told. In any case an image must be
+built the same each time, have no error of `check`, start, answer, not run
+as root, and end when it is asked to.")]
 pub(crate) struct VerifyArgs {
     /// The specs, or the folders of their boxwright.yaml
     #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath)]
@@ -72,8 +73,8 @@ pub(crate) struct VerifyArgs {
     )]
     pub(crate) require: Vec<RequireArg>,
     /// The container's network, as podman and docker call it
-    #[arg(long, value_name = "NETWORK", default_value = "none")]
-    pub(crate) with_network: String,
+    #[arg(long = "network", value_name = "NETWORK", default_value = "none")]
+    pub(crate) container_network: String,
     /// A variable for the container; without =VALUE it is taken from the environment
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<Override>,

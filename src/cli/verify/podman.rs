@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Resource, geteuid, getrlimit};
@@ -19,6 +19,8 @@ use crate::cli::verify::engine::{Engine, Kind};
 use crate::cli::verify::runner::Reason;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// So long is waited for what podman does behind its containers.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The folder with everything of podman's; gone when it is dropped.
 #[derive(Debug)]
@@ -139,8 +141,21 @@ fn limits() -> Vec<String> {
     ]
 }
 
+/// Whether a process works on the folder: what podman leaves to watch a container, and to clear up
+/// behind it, names the folder on its command line.
+fn is_in_use(folder: &Path) -> bool {
+    let name = folder.as_os_str().as_encoded_bytes();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.any(|line| memchr::memmem::find(&line, name).is_some())
+}
+
 impl Drop for Storage {
     fn drop(&mut self) {
+        let began = Instant::now();
+        while is_in_use(&self.folder) && began.elapsed() < FAREWELL {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if geteuid().is_root() {
             // podman mounts the folder of its layers onto itself.
             for name in ["r/overlay", "rr", "t"] {

@@ -9,6 +9,7 @@ use boxwright::spec::Budget;
 
 use crate::cli::args::VerifyArgs;
 use crate::cli::exit::Failure;
+use crate::cli::terminal::Terminal;
 use crate::cli::verify::interrupt::{Delayed, pause};
 use crate::cli::verify::runner::{Container, Launch, Reason, Root, Runner, State};
 
@@ -30,6 +31,7 @@ pub(crate) struct Service<'a> {
     pub(crate) args: &'a VerifyArgs,
     pub(crate) env: &'a [(String, String)],
     pub(crate) root_is_allowed: bool,
+    pub(crate) terminal: &'a Terminal,
 }
 
 /// What a start gave, and the container if it came up.
@@ -42,6 +44,7 @@ impl Service<'_> {
     /// A signal asked for the end.
     pub(crate) fn measure(&self) -> Result<RunFigures, Failure> {
         let _delayed = Delayed::begin();
+        self.terminal.say("  starting, asking and stopping it …\n");
         if let Err(why) = self.runner.load(self.archive, self.name) {
             return Ok(self.not_started(Start::Down { why }));
         }
@@ -107,7 +110,7 @@ impl Service<'_> {
         let down = |why: Reason| (Start::Down { why }, None);
         let launch = Launch {
             root,
-            network: &self.args.with_network,
+            network: &self.args.container_network,
             env: self.env,
         };
         let container = match self.runner.create(self.name, &launch) {

@@ -20,7 +20,7 @@ pub(crate) fn table(found: &Acceptance, width: usize) -> String {
     );
     let left = Align::Left;
     let mut table = Table::new(&[left, left, Align::Right, left, left]);
-    table.row(["", "", "of it", "measured", "wanted"].map(str::to_owned));
+    table.row(["", "", "budget", "measured", "wanted"].map(str::to_owned));
     for judgement in &found.judgements {
         let percent = judgement.percent;
         table.row([
@@ -97,8 +97,10 @@ mod tests {
     use std::time::Duration;
 
     use boxwright::explain::{
-        Demands, Figures, Health, ReadOnly, RunFigures, Start, Stop, UserFigures, judge,
+        BuildFigures, CheckFigures, ContextFigures, Demands, Figures, Health, ReadOnly, RunFigures,
+        Start, Stop, UserFigures, judge,
     };
+    use boxwright::oci::Digest;
     use boxwright::spec::Budget;
 
     use super::*;
@@ -111,7 +113,27 @@ mod tests {
             image: "docker.io/acme/app:1".to_owned(),
             platform: "linux/amd64".to_owned(),
             runner: None,
-            build: Err("failed to find the base".to_owned()),
+            build: Ok(BuildFigures {
+                manifest: Digest::of(b"one"),
+                warm_manifest: Digest::of(b"one"),
+                other_manifest: Digest::of(b"two"),
+                differences: vec!["/built in run: date > /built: its content".to_owned()],
+                cold: Duration::from_secs(40),
+                warm: Duration::from_millis(70),
+                size: 48_300_000,
+                unpacked: 120_000_000,
+                layers: 5,
+                context: ContextFigures {
+                    files: 120,
+                    bytes: 2_000_000,
+                    all_files: 24_000,
+                    all_bytes: 310_000_000,
+                },
+                check: CheckFigures {
+                    errors: vec!["BW003: /key: a private key".to_owned()],
+                    warnings: 2,
+                },
+            }),
             run,
         };
         let mut found = judge(
