@@ -161,6 +161,7 @@ fn whole_build(seeded: &Seeded, store: &Path) {
     let request = BuildRequest {
         shared: Default::default(),
         registries: Default::default(),
+        lock: None,
         spec_file: seeded.below("boxwright.yaml"),
         source: Arc::new(source.expect("the spec is UTF-8")),
         target: None,

@@ -60,11 +60,23 @@ impl Workshop<'_> {
         place: &Place<'_>,
     ) -> Result<(Changeset, Origin), BuildError> {
         let digest = self.identify(place.tree)?;
-        let prepared = self.prepare(run, place, &digest)?;
-        if self.request.cache == CacheUse::All
-            && let Some(changes) = self.remembered(&prepared.key, place)?
-        {
+        let mut prepared = self.prepare(run, place, &digest)?;
+        if let Some(changes) = self.remembered(&prepared.key, place)? {
             return Ok((changes, Origin::Cached));
+        }
+        if run.network == Network::Host && self.registries.is_offline() {
+            // Under a key of its own: without a network a command may do another thing.
+            let cut = spec::Run {
+                network: Network::None,
+                ..run.clone()
+            };
+            prepared = self.prepare(&cut, place, &digest)?;
+            if let Some(changes) = self.remembered(&prepared.key, place)? {
+                return Ok((changes, Origin::Cached));
+            }
+            let (stage, step) = (place.setting.stage.name(), place.step.number);
+            let text = format!("--offline: step {step} of stage {stage:?} runs without a network");
+            self.observer.event(Event::Note { text: &text });
         }
         let changes = self.run(prepared, place, &digest)?;
         Ok((changes, Origin::Built))
@@ -208,12 +220,15 @@ impl Workshop<'_> {
             .collect()
     }
 
-    /// The changes under a key, if they are still whole.
+    /// The changes under a key, if they may be used and are still whole.
     fn remembered(
         &self,
         key: &KeyRecord,
         place: &Place<'_>,
     ) -> Result<Option<Changeset>, BuildError> {
+        if self.request.cache == CacheUse::BasesOnly {
+            return Ok(None);
+        }
         let Some(value) = self.store.record(key)? else {
             return Ok(None);
         };

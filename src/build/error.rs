@@ -116,6 +116,15 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The lock could not be written.
+    #[error("write {}", path.display())]
+    Lock {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// What a build reads could not be copied.
     #[error("copy to {}", path.display())]
     Mirror {

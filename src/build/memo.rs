@@ -13,8 +13,9 @@ use crate::oci::{Digest, ImageConfig};
 use crate::plan::Plan;
 use crate::plan::PlannedStage;
 use crate::plan::key::Evaluation;
-use crate::spec::{Action, Mount};
+use crate::spec::{self, Action, Mount, Run};
 use crate::store::{KeyRecord, Store};
+use crate::transport::http::Network;
 
 /// The version of everything that decides what steps make of their inputs.
 const EVALUATOR: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
@@ -40,13 +41,15 @@ pub(crate) struct OutcomeLayer {
 }
 
 /// The key of a plan's evaluation. `images` are the digests of the plan's images, `contexts` those
-/// contexts that its steps copy from, each by its name, and `commands` says what commands are given.
+/// contexts that its steps copy from, each by its name; `commands` and `network` say what commands
+/// are given.
 pub(crate) fn key(
     plan: &Plan,
     epoch: u64,
     contexts: &[(&str, &Context)],
     images: &[Digest],
     commands: &CommandSettings,
+    network: Network,
 ) -> KeyRecord {
     let args: Vec<String> = plan
         .args
@@ -58,6 +61,8 @@ pub(crate) fn key(
         .map(|(name, context)| format!("{name}={}", context.fingerprint))
         .collect();
     let images: Vec<String> = images.iter().map(ToString::to_string).collect();
+    let files = plan.files.iter().map(|file| file.digest.to_string());
+    let files: Vec<String> = files.collect();
     Evaluation {
         evaluator: EVALUATOR,
         spec: &Digest::of(plan.source.text.as_bytes()),
@@ -67,19 +72,24 @@ pub(crate) fn key(
         epoch,
         contexts: &texts(&contexts),
         images: &texts(&images),
-        given: &texts(&given(plan, commands)),
+        files: &texts(&files),
+        given: &texts(&given(plan, commands, network)),
         runner: RUNNER,
     }
     .key()
 }
 
 /// What commands ask the caller for, and whether it is there: the contents stay out of every key.
-fn given(plan: &Plan, commands: &CommandSettings) -> Vec<String> {
+fn given(plan: &Plan, commands: &CommandSettings, network: Network) -> Vec<String> {
     let steps = plan.stages.iter().flat_map(PlannedStage::steps);
-    let mounts = steps.flat_map(|step| match &step.step.action {
-        Action::Run(run) => run.mounts.as_slice(),
-        _ => &[],
+    let runs = steps.filter_map(|step| match &step.step.action {
+        Action::Run(run) => Some(run),
+        _ => None,
     });
+    let runs: Vec<&Run> = runs.collect();
+    let wants_network = runs.iter().any(|run| run.network == spec::Network::Host);
+    let offline = network == Network::Forbidden && wants_network;
+    let mounts = runs.iter().flat_map(|run| &run.mounts);
     let asked: BTreeSet<String> = mounts
         .filter_map(|mount| match &mount.value {
             Mount::Secret { id, .. } => {
@@ -93,7 +103,8 @@ fn given(plan: &Plan, commands: &CommandSettings) -> Vec<String> {
             Mount::Cache { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
         })
         .collect();
-    asked.into_iter().collect()
+    let offline = offline.then(|| "no network".to_owned());
+    asked.into_iter().chain(offline).collect()
 }
 
 fn texts(list: &[String]) -> Vec<&str> {

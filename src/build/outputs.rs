@@ -6,9 +6,8 @@ use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer, OutputState};
 use crate::build::push::{self, Sender};
 use crate::build::report::{OutputKind, OutputLine};
-use crate::build::request::BuildRequest;
 use crate::image::ImageSet;
-use crate::oci::Reference;
+use crate::oci::{BlobSource, Reference};
 use crate::spec::ImageSource;
 use crate::store::Store;
 use crate::transport::registry::{RegistryClient, RegistryError};
@@ -16,17 +15,23 @@ use crate::transport::{self, Output, Parcel, TransportError, Written};
 
 /// What is written, and what it takes.
 pub(crate) struct Outputs<'a> {
-    pub(crate) request: &'a BuildRequest,
+    pub(crate) wanted: Vec<ImageSource>,
     pub(crate) images: &'a ImageSet,
     pub(crate) names: &'a [Reference],
+    /// Where the layers are.
+    pub(crate) blobs: &'a dyn BlobSource,
+    /// Keeps what was found whole, and how far uploads have come.
     pub(crate) store: &'a Store,
     pub(crate) registries: &'a RegistryClient,
     pub(crate) observer: &'a dyn Observer,
 }
 
 /// What cannot be done is said before the build, not after it.
-pub(crate) fn check(request: &BuildRequest, registries: &RegistryClient) -> Result<(), BuildError> {
-    let to_registry = request.outputs.iter().find_map(|output| match output {
+pub(crate) fn check(
+    outputs: &[ImageSource],
+    registries: &RegistryClient,
+) -> Result<(), BuildError> {
+    let to_registry = outputs.iter().find_map(|output| match output {
         ImageSource::Registry(reference) => Some(reference),
         _ => None,
     });
@@ -42,15 +47,11 @@ pub(crate) fn check(request: &BuildRequest, registries: &RegistryClient) -> Resu
 impl Outputs<'_> {
     /// Writes all outputs in the order in which they were asked for.
     pub(crate) fn write(&self) -> Result<Vec<OutputLine>, BuildError> {
-        let wanted = match self.request.outputs.is_empty() {
-            true => vec![self.request.default_output(self.names)],
-            false => self.request.outputs.clone(),
-        };
         let write = |wanted: &ImageSource| match wanted {
             ImageSource::Registry(reference) => self.push(reference),
             file => self.write_file(file),
         };
-        wanted.iter().map(write).collect()
+        self.wanted.iter().map(write).collect()
     }
 
     fn write_file(&self, wanted: &ImageSource) -> Result<OutputLine, BuildError> {
@@ -66,7 +67,7 @@ impl Outputs<'_> {
             Path::new(""),
             self.images,
             self.names,
-            self.store,
+            self.blobs,
             Some(self.store),
         )?;
         let state = match receipt.written {
@@ -92,7 +93,7 @@ impl Outputs<'_> {
 
     /// Pushes under the tag of the reference, else under those of the image's names.
     fn push(&self, reference: &Reference) -> Result<OutputLine, BuildError> {
-        let parcel = Parcel::of_images(self.images, self.store);
+        let parcel = Parcel::of_images(self.images, self.blobs);
         let mut tags: Vec<String> = Vec::new();
         for tag in self.names.iter().filter_map(Reference::tag) {
             if !tags.iter().any(|known| known == tag) {

@@ -18,7 +18,7 @@ use crate::transport::{Parcel, TransportError};
 /// What to push and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushRequest {
-    /// The image: a layout or an archive. Paths are relative to the working directory.
+    /// The image: a layout, an archive or one in a registry. Paths are relative to the working directory.
     pub source: ImageSource,
     /// Repositories with the tags that the image gets there; `latest` where none is said.
     pub references: Vec<Reference>,
@@ -74,7 +74,7 @@ impl PushLine {
     }
 }
 
-/// Pushes an image that lies in a file.
+/// Pushes an image that lies in a file or in another registry.
 ///
 /// # Errors
 /// An image that cannot be read, and whatever a registry fails with. Repositories that were done
@@ -87,7 +87,10 @@ pub fn push(request: &PushRequest, observer: &dyn Observer) -> Result<PushReport
         return Err(TransportError::from(error).into());
     }
     let store = Store::open(&request.store_root)?;
-    let parcel = Parcel::open(&request.source, Path::new(""), &store)?;
+    let parcel = match &request.source {
+        ImageSource::Registry(reference) => Parcel::of_registry(&registries, reference, &store)?,
+        file => Parcel::open(file, Path::new(""), &store)?,
+    };
     let digest = parcel.root().digest;
     let to = destinations(&request.references, &["latest".to_owned()], &digest)?;
     let sender = Sender {

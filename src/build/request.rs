@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::build::shared_cache::SharedCacheSettings;
 use crate::oci::{DocumentFormat, Platform, Reference};
 use crate::sandbox::{Circumstances, Letter, Limits, Secret};
-use crate::spec::{Compression, ImageSource, Name, SourceText};
+use crate::spec::{Compression, ImageSource, Lock, Name, SourceText};
 use crate::transport::registry::RegistrySettings;
 
 /// What to build, where from and where to. Relative paths of the request are relative to the
@@ -40,6 +40,8 @@ pub struct BuildRequest {
     pub store_root: PathBuf,
     /// Registries: where they are, who we are there, and whether they may be asked.
     pub registries: RegistrySettings,
+    /// What alone says what references of registries and URLs are; `None` asks the registries.
+    pub lock: Option<Lock>,
     /// Whether results of earlier builds may be used.
     pub cache: CacheUse,
     /// Results of other machines, and ours for them.

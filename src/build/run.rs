@@ -14,7 +14,7 @@ use crate::build::target::{MadeLayer, Target, target};
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
 use crate::oci::{ImageConfig, Platform, Reference};
 use crate::plan::{Plan, PlanInputs, final_user, plan};
-use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
+use crate::spec::{self, BuildSpec, Diagnostics, ImageSource, ParseInputs};
 use crate::store::Store;
 use crate::transport::registry::RegistryClient;
 
@@ -27,7 +27,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    outputs::check(request, &registries)?;
+    outputs::check(&request.outputs, &registries)?;
     let client = RegistryClient::new(request.registries.clone());
     let (store, caches) = match request.cache {
         CacheUse::All => shared_cache::with_caches(store, &request.shared, client),
@@ -59,10 +59,15 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         .for_each(|text| observer.event(Event::Note { text }));
     let set = ImageSet::new(images)?;
     let names = names(request, &plans[0]);
+    let wanted = match request.outputs.is_empty() {
+        true => vec![request.default_output(&names)],
+        false => request.outputs.clone(),
+    };
     let outputs = Outputs {
-        request,
+        wanted,
         images: &set,
         names: &names,
+        blobs: &store,
         store: &store,
         registries: &registries,
         observer,
@@ -102,9 +107,19 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
                 target,
                 contexts: &contexts,
                 platform,
+                lock: request.lock.as_ref(),
             },
         )
     };
+    let specs = specs(request)?;
+    let plans = specs
+        .iter()
+        .map(|(platform, spec)| Ok(planned(platform, spec)?));
+    plans.collect()
+}
+
+/// The spec as it is for each platform, at least one.
+pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>, Diagnostics> {
     let host = Platform::host();
     let first = request.platforms.first().unwrap_or(&host);
     let spec = parse(request, first)?;
@@ -116,10 +131,11 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
             .collect(),
         (platforms, _) => platforms.to_vec(),
     };
-    let plans = platforms
-        .iter()
-        .map(|platform| Ok(planned(platform, &parse(request, platform)?)?));
-    plans.collect()
+    let specs = platforms.into_iter().map(|platform| {
+        let spec = parse(request, &platform)?;
+        Ok((platform, spec))
+    });
+    specs.collect()
 }
 
 /// What the spec of a request says, for the first platform that is built for.
@@ -139,6 +155,18 @@ fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagn
             platform,
         },
     )
+}
+
+/// Where the image of a request goes: where it says, or else into an archive that is named after it.
+///
+/// # Errors
+/// Everything that is wrong with the spec.
+pub fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, BuildError> {
+    if !request.outputs.is_empty() {
+        return Ok(request.outputs.clone());
+    }
+    let plans = plans(request)?;
+    Ok(vec![request.default_output(&names(request, &plans[0]))])
 }
 
 /// The names of the image: those of the request, else those of the spec.

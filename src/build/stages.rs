@@ -15,7 +15,7 @@ use crate::context::Snapshot;
 use crate::image::{self, ConfigInputs, ImageError, resolve_user};
 use crate::oci::ImageConfig;
 use crate::plan::{
-    ContextId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
+    ContextId, FileId, ImageId, Plan, PlannedLayer, PlannedStage, PlannedStep, Source, StageBase,
 };
 use crate::sandbox::{Footing, StopSwitch};
 use crate::spec::{AbsolutePath, Action, Diagnostic, Diagnostics, ImageSource, SourceText};
@@ -146,7 +146,7 @@ impl<'a> Workshop<'a> {
         let used: BTreeSet<usize> = sources
             .filter_map(|source| match source {
                 Source::Context(ContextId(place)) => Some(*place),
-                Source::Stage(_) | Source::Image(_) => None,
+                Source::Stage(_) | Source::Image(_) | Source::File(_) => None,
             })
             .collect();
         let contexts = used.into_iter().map(|place| {
@@ -361,16 +361,8 @@ impl<'a> Workshop<'a> {
         setting: &Setting<'_>,
         tree: &Tree,
     ) -> Result<Changeset, BuildError> {
-        let source = match action {
-            Action::Add(add) => {
-                let (tree, kind) = self.download(add)?;
-                Some((SourceTree::Stage(tree), kind))
-            }
-            _ => {
-                let source = step.source.map(|source| self.source(source, setting.done));
-                source.transpose()?
-            }
-        };
+        let source = step.source.map(|source| self.source(source, setting.done));
+        let source = source.transpose()?;
         let (bases, store) = (self.bases(), self.store);
         let scene = Scene {
             tree,
@@ -400,6 +392,10 @@ impl<'a> Workshop<'a> {
                 SourceKind::Tree,
             ),
             Source::Image(id) => (SourceTree::Image(self.image(id)?), SourceKind::Tree),
+            Source::File(FileId(place)) => {
+                let (tree, kind) = self.download(&self.plan.files[place])?;
+                (SourceTree::Stage(tree), kind)
+            }
         })
     }
 

@@ -84,6 +84,7 @@ fn key(
         &contexts,
         &images,
         &workshop.request.commands,
+        workshop.request.registries.http.network,
     ))
 }
 

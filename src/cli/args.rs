@@ -18,6 +18,8 @@ use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 mod bench;
 mod caches;
 mod commands;
+mod index;
+mod lock;
 mod push;
 mod registry;
 mod serve;
@@ -27,6 +29,8 @@ mod verify;
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use index::IndexArgs;
+pub(crate) use lock::LockArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
@@ -89,7 +93,9 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<BuildArgs>),
+    Lock(Box<LockArgs>),
     Push(PushArgs),
+    Index(IndexArgs),
     Check(Box<CheckArgs>),
     Verify(Box<VerifyArgs>),
     Inspect(InspectArgs),
@@ -152,11 +158,14 @@ pub(crate) struct BuildArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to build")]
 pub(crate) struct SpecArgs {
-    /// The spec, or the folder of a boxwright.yaml
+    /// The spec, or the folder of a boxwright.yaml; several are built one after the other
+    ///
+    /// What they share, layers and results of commands, is made once. An image each goes where -o
+    /// says, which must be one layout (oci:DIR) then, or by default into an archive of its own.
     #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath, help_heading = None::<&str>)]
-    pub(crate) spec: PathBuf,
+    pub(crate) specs: Vec<PathBuf>,
     /// The spec, where its file has another name
-    #[arg(short, long, value_name = "FILE", conflicts_with = "spec", value_hint = ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "specs", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
     /// The stage to build; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
@@ -217,6 +226,12 @@ pub(crate) struct HowArgs {
     /// `boxwright verify` does this, and measures, starts and judges the image.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Take from registries and the web only what the lock beside the spec says, and ask for no tag
+    ///
+    /// Whatever is not in the lock is an error; an `add` step may leave its checksum to it. Without
+    /// this option the lock is not looked at. See `boxwright lock`.
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Do every step again, whatever the store has
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -279,6 +294,9 @@ pub(crate) struct CheckArgs {
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,
+    /// Take from registries and the web only what the lock beside the spec says
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Pass over findings with this code
     #[arg(long = "allow", value_name = "CODE", value_delimiter = ',')]
     pub(crate) allow: Vec<Code>,

@@ -1,13 +1,15 @@
 //! `boxwright build`: a spec becomes an image.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use boxwright::build::{BuildReport, BuildRequest, Difference};
+use boxwright::spec::ImageSource;
 
 use crate::cli::args::{BuildArgs, PrintArg};
 use crate::cli::cache;
 use crate::cli::corridor;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Blame, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
 use crate::cli::settings::{Environment, ProgressStyle};
@@ -15,15 +17,72 @@ use crate::cli::summary;
 use crate::cli::table::json_text;
 use crate::cli::terminal::{BOLD_RED, Terminal};
 
-/// Builds, or with `--dry-run` shows the plan.
+/// Builds all specs, or with `--dry-run` shows the plan of one.
 pub(crate) fn run(
     args: &BuildArgs,
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let request = environment.build_request(args)?;
+    let requests = environment.build_requests(args)?;
+    match &requests[..] {
+        [request] => one(request, args, terminal),
+        several => all(several, args, terminal),
+    }
+}
+
+/// Builds several specs one after the other. Each is told as if it were alone, then what they have
+/// in common.
+fn all(requests: &[BuildRequest], args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let style = ProgressStyle::decide(args.report.progress, terminal);
+    let tells = matches!(style, ProgressStyle::Live | ProgressStyle::Plain);
+    each_has_its_place(requests)?;
+    let mut reports = Vec::new();
+    for request in requests {
+        let progress = Progress::new(style, terminal);
+        let result = corridor::build(request, &progress);
+        let took = progress.finish();
+        let report = result?;
+        if tells {
+            terminal.say(&summary::render(&report, took, terminal.width()));
+        }
+        reports.push(report);
+    }
+    if tells {
+        terminal.say(&summary::shared(&reports));
+    }
+    match args.report.print {
+        None => Ok(()),
+        Some(PrintArg::Digest) => {
+            let digests = reports
+                .iter()
+                .map(|report| format!("{}\n", report.manifest));
+            terminal.print(&digests.collect::<String>())
+        }
+        Some(PrintArg::Json) => terminal.print(&json_text(&reports)),
+    }
+}
+
+/// No image may take the place of another.
+fn each_has_its_place(requests: &[BuildRequest]) -> Result<(), Failure> {
+    let mut taken = BTreeMap::new();
+    for request in requests {
+        for output in corridor::outputs_of(request)? {
+            let is_shared = matches!(output, ImageSource::Layout { .. });
+            let before = taken.insert(output.to_string(), &request.spec_file);
+            if let Some(before) = before.filter(|_| !is_shared) {
+                let (one, two) = (before.display(), request.spec_file.display());
+                let headline = format!("the images of {one} and {two} would both be {output}");
+                return Err(Failure::new(Blame::CommandLine, headline)
+                    .hint("write -o oci:DIR for one layout of all, or build one after the other"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
     if args.how.dry_run {
-        let plan = corridor::plan(&request)?;
+        let plan = corridor::plan(request)?;
         return match args.how.json {
             true => terminal.print(&json_text(&plan.json)),
             false => terminal.print(&plan.text),
@@ -32,8 +91,8 @@ pub(crate) fn run(
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
     let result = match args.how.verify {
-        true => verified(&request, &progress),
-        false => corridor::build(&request, &progress).map(|report| (report, None)),
+        true => verified(request, &progress),
+        false => corridor::build(request, &progress).map(|report| (report, None)),
     };
     let took = progress.finish();
     let (report, differences) = result?;

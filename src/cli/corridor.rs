@@ -7,12 +7,13 @@ use std::error::Error;
 use std::path::Path;
 
 use boxwright::build::{
-    BuildError, BuildReport, BuildRequest, Mirror, Observer, PushReport, PushRequest, Verification,
+    BuildError, BuildReport, BuildRequest, JoinReport, JoinRequest, LockScope, Locked, Mirror,
+    Observer, PushReport, PushRequest, Verification,
 };
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
-use boxwright::spec::{BuildSpec, ImageSource};
+use boxwright::spec::{BuildSpec, ImageSource, Lock};
 use boxwright::transport::TransportError;
 use boxwright::transport::http::HttpError;
 use boxwright::transport::registry::{RegistryError, RegistrySettings};
@@ -42,6 +43,16 @@ pub(crate) fn push(request: &PushRequest, observer: &dyn Observer) -> Result<Pus
     Ok(boxwright::build::push(request, observer)?)
 }
 
+/// Says where an image will go.
+pub(crate) fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, Failure> {
+    Ok(boxwright::build::outputs_of(request)?)
+}
+
+/// Joins images of several platforms.
+pub(crate) fn join(request: &JoinRequest, observer: &dyn Observer) -> Result<JoinReport, Failure> {
+    Ok(boxwright::build::join(request, observer)?)
+}
+
 /// Builds twice.
 pub(crate) fn verify(
     request: &BuildRequest,
@@ -66,6 +77,25 @@ pub(crate) fn name(request: &BuildRequest) -> Result<Option<String>, Failure> {
 /// Copies what a build reads.
 pub(crate) fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, Failure> {
     Ok(boxwright::build::mirror(request, into)?)
+}
+
+/// Finds out what a spec takes from outside.
+pub(crate) fn lock(
+    request: &BuildRequest,
+    earlier: &Lock,
+    scope: &LockScope,
+) -> Result<Locked, Failure> {
+    Ok(boxwright::build::lock(request, earlier, scope)?)
+}
+
+/// Compares a lock with the spec and with registries.
+pub(crate) fn check_lock(request: &BuildRequest, lock: &Lock) -> Result<(), Failure> {
+    Ok(boxwright::build::check_lock(request, lock)?)
+}
+
+/// Writes a lock; says whether it was another before.
+pub(crate) fn write_lock(lock: &Lock, path: &Path) -> Result<bool, Failure> {
+    Ok(boxwright::build::write_lock(lock, path)?)
 }
 
 /// Decides what a build would do.
@@ -153,6 +183,9 @@ impl From<BuildError> for Failure {
             BuildError::Transport(ref cause) if let Some(blame) = of_a_registry(cause) => {
                 Failure::failed(blame, &error)
             }
+            error if is_offline(&error) => Failure::failed(Blame::Input, &error)
+                .hint("do it once without --offline: what it fetches stays in the store"),
+            BuildError::Lock { .. } => Failure::failed(Blame::System, &error),
             // What the machine does not allow is not the spec's fault.
             BuildError::Sandbox(_) => Failure::failed(Blame::System, &error),
             BuildError::Layer { ref source, .. }
@@ -185,6 +218,19 @@ fn of_a_registry(error: &TransportError) -> Option<Blame> {
         next = error.source();
     }
     None
+}
+
+/// Whether something is not here that only the network has.
+fn is_offline(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let boxed = error.downcast_ref::<Box<HttpError>>().map(|error| &**error);
+        if let Some(HttpError::Offline(_)) = error.downcast_ref().or(boxed) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Whether there was no room for something, however deep in the causes.

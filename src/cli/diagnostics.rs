@@ -1,5 +1,6 @@
 //! Diagnostics: what is wrong with a spec, drawn with carets as compilers do.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -19,13 +20,14 @@ pub(crate) fn render(diagnostics: &Diagnostics, width: usize) -> String {
         1 => "1 problem".to_owned(),
         many => format!("{many} problems"),
     };
-    let first = diagnostics.iter().next();
-    let name = first.map_or("the spec", |first| first.source.name.as_str());
-    let name = Path::new(name)
-        .strip_prefix(".")
-        .unwrap_or(Path::new(name))
-        .display();
-    let _ = writeln!(text, "{BOLD_RED}error:{BOLD_RED:#} {problems} in {name}");
+    let files = diagnostics.iter().map(|one| one.source.name.as_str());
+    let files: BTreeSet<&str> = files.collect();
+    let names = files.into_iter().map(|name| {
+        let path = Path::new(name);
+        path.strip_prefix(".").unwrap_or(path).display().to_string()
+    });
+    let names = names.collect::<Vec<_>>().join(" and ");
+    let _ = writeln!(text, "{BOLD_RED}error:{BOLD_RED:#} {problems} in {names}");
     text
 }
 

@@ -16,7 +16,9 @@ mod diagnostics;
 mod doctor;
 mod exit;
 mod image_argument;
+mod index;
 mod inspect;
+mod lock;
 mod login;
 mod man;
 mod progress;
@@ -64,7 +66,9 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
     match &cli.command {
         None => terminal.print(&Cli::command().render_help().ansi().to_string()),
         Some(Command::Build(args)) => build::run(args, environment, terminal),
+        Some(Command::Lock(args)) => lock::run(args, environment, terminal),
         Some(Command::Push(args)) => push::run(args, environment, terminal),
+        Some(Command::Index(args)) => index::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
         Some(Command::Verify(args)) => verify::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),

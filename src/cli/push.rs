@@ -1,11 +1,10 @@
-//! `boxwright push`: an image in a file goes to registries.
+//! `boxwright push`: an image in a file or a registry goes to registries.
 
 use boxwright::build::{PushReport, PushRequest};
-use boxwright::spec::ImageSource;
 
 use crate::cli::args::{PrintArg, PushArgs};
 use crate::cli::corridor;
-use crate::cli::exit::{Blame, Failure};
+use crate::cli::exit::Failure;
 use crate::cli::image_argument;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{Environment, ProgressStyle};
@@ -33,12 +32,6 @@ pub(crate) fn run(
 
 fn request(args: &PushArgs, environment: &Environment) -> Result<PushRequest, Failure> {
     let source = image_argument::image(&args.image)?;
-    if let ImageSource::Registry(reference) = &source {
-        let headline = format!("{reference} is in a registry, and only files are pushed");
-        let hint =
-            format!("copy it: skopeo copy --preserve-digests docker://{reference} docker://…");
-        return Err(Failure::new(Blame::CommandLine, headline).hint(hint));
-    }
     let mut registries = environment.registries(&args.network);
     registries.chunk = args.chunk_size.unwrap_or(registries.chunk);
     Ok(PushRequest {

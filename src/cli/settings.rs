@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
-use boxwright::spec::{ImageSource, SourceText};
+use boxwright::spec::{ImageSource, Lock, SourceText};
 
 use crate::cli::args::{
-    BenchArgs, BuildArgs, CheckArgs, CommandArgs, Override, ProgressArg, SecretSource,
+    BenchArgs, BuildArgs, CheckArgs, CommandArgs, LockArgs, Override, ProgressArg, SecretSource,
     SharedCacheArgs, VerifyArgs,
 };
 use crate::cli::exit::{Blame, Failure};
+use crate::cli::lock;
 use crate::cli::terminal::Terminal;
 
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
@@ -120,16 +121,26 @@ impl Environment {
             .collect()
     }
 
-    /// What `boxwright build` was asked for.
-    pub(crate) fn build_request(&self, args: &BuildArgs) -> Result<BuildRequest, Failure> {
-        let spec_file = match &args.spec.file {
-            Some(file) => file.clone(),
-            None => spec_file(&args.spec.spec)?,
+    /// What `boxwright build` was asked for: a request for each spec.
+    pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Vec<BuildRequest>, Failure> {
+        let files = match &args.spec.file {
+            Some(file) => vec![file.clone()],
+            None => {
+                let files = args.spec.specs.iter().map(|typed| spec_file(typed));
+                files.collect::<Result<_, _>>()?
+            }
         };
+        if files.len() > 1 {
+            for_one_image_only(args)?;
+        }
+        let requests = files.into_iter().map(|file| self.build_request(file, args));
+        requests.collect()
+    }
+
+    fn build_request(&self, spec_file: PathBuf, args: &BuildArgs) -> Result<BuildRequest, Failure> {
         let contexts = args.spec.contexts.iter();
         Ok(BuildRequest {
             source: read_spec(&spec_file)?,
-            spec_file,
             target: args.spec.target.clone(),
             arg_overrides: self.overrides(&args.spec.args)?,
             context_overrides: contexts
@@ -142,6 +153,7 @@ impl Environment {
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: lock_of(&spec_file, args.how.locked)?,
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
@@ -151,6 +163,7 @@ impl Environment {
             jobs: args.how.jobs.unwrap_or_else(processors),
             commands: self.commands(&args.commands)?,
             epoch: self.epoch()?,
+            spec_file,
         })
     }
 
@@ -267,6 +280,22 @@ impl Environment {
             arg_overrides: self.overrides(&args.args)?,
             store_root: self.store_root(args.store.store.as_deref())?,
             registries: self.registries(&args.network),
+            lock: lock_of(&spec_file, args.locked)?,
+            ..self.bare_request(spec_file)?
+        })
+    }
+
+    /// The build of which `boxwright lock` notes what it would take from outside.
+    pub(crate) fn lock_request(&self, args: &LockArgs) -> Result<BuildRequest, Failure> {
+        let spec_file = match &args.file {
+            Some(file) => file.clone(),
+            None => spec_file(&args.spec)?,
+        };
+        Ok(BuildRequest {
+            arg_overrides: self.overrides(&args.args)?,
+            platforms: args.platforms.clone(),
+            store_root: self.store_root(args.store.store.as_deref())?,
+            registries: self.registries(&args.network),
             ..self.bare_request(spec_file)?
         })
     }
@@ -280,7 +309,9 @@ impl Environment {
     ) -> Result<BuildRequest, Failure> {
         let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
         let bug = |error| Failure::failed(Blame::Bug, &error);
+        let spec_file = spec_file(spec)?;
         Ok(BuildRequest {
+            lock: lock_of(&spec_file, args.locked)?,
             target: args.target.clone(),
             arg_overrides: self.overrides(&args.args)?,
             outputs: vec![ImageSource::OciArchive {
@@ -291,7 +322,7 @@ impl Environment {
             store_root: place.join("store"),
             registries: self.registries(&args.network),
             commands: self.commands(&args.commands)?,
-            ..self.bare_request(spec_file(spec)?)?
+            ..self.bare_request(spec_file)?
         })
     }
 
@@ -315,6 +346,7 @@ impl Environment {
             compression: None,
             store_root: PathBuf::new(),
             registries: self.registries(&Default::default()),
+            lock: None,
             cache: CacheUse::All,
             shared: SharedCacheSettings::default(),
             jobs: processors(),
@@ -369,11 +401,50 @@ impl ProgressStyle {
     }
 }
 
+/// The lock beside a spec, if it is wanted.
+fn lock_of(spec_file: &Path, is_wanted: bool) -> Result<Option<Lock>, Failure> {
+    let lock = is_wanted.then(|| lock::existing(&lock::lock_file(spec_file)));
+    lock.transpose()
+}
+
 fn processors() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The spec that a path names: itself, or the one in that folder.
+/// Several images cannot have one name or one file.
+fn for_one_image_only(args: &BuildArgs) -> Result<(), Failure> {
+    let refuse = |what: &str, hint: &str| {
+        let headline = format!("{what} is for one image, and several specs are built");
+        Err(Failure::new(Blame::CommandLine, headline).hint(hint))
+    };
+    if !args.result.tags.is_empty() {
+        return refuse(
+            "--tag",
+            "let each spec name its image: `image:` and `tags:`",
+        );
+    }
+    if args.shared.cache_to.is_some() {
+        return refuse("--cache-to", "give each image a cache of its own");
+    }
+    if args.how.dry_run || args.how.verify {
+        return refuse("--dry-run, as --verify,", "build one spec after the other");
+    }
+    for output in &args.result.outputs {
+        if !matches!(
+            output,
+            ImageSource::Layout {
+                reference: None,
+                ..
+            }
+        ) {
+            let hint = "write -o oci:DIR for one layout of all, or no -o for an archive each";
+            return refuse(&format!("-o {output}"), hint);
+        }
+    }
+    Ok(())
+}
+
 fn spec_file(typed: &Path) -> Result<PathBuf, Failure> {
     if !typed.is_dir() {
         return Ok(typed.to_owned());

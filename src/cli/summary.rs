@@ -1,10 +1,14 @@
 //! The summary of a build: the image, its layers, where it went and what to do with it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use boxwright::build::{BuildReport, Origin, OutputKind, OutputLine, PushLine, PushReport};
+use boxwright::build::{
+    BuildReport, JoinReport, Origin, OutputKind, OutputLine, PushLine, PushReport,
+};
 use boxwright::explain::{Count, Size};
+use boxwright::oci::Digest;
 use boxwright::transport::registry::{Delivery, PushedBlob};
 
 use crate::cli::progress::line::counted;
@@ -57,6 +61,37 @@ pub(crate) fn pushes(report: &PushReport, took: Duration, width: usize) -> Strin
         let _ = writeln!(text, "  left out: {layers} that nobody may pass on");
     }
     let _ = writeln!(text, "  manifest  {}, in {}", report.digest, shown(took));
+    text
+}
+
+/// What several images have in common: their layers, each blob counted once.
+pub(crate) fn shared(reports: &[BuildReport]) -> String {
+    let layers = reports.iter().flat_map(|report| &report.layers);
+    let blobs: BTreeMap<Digest, u64> = layers.map(|layer| (layer.digest, layer.size)).collect();
+    let sum: u64 = reports.iter().map(BuildReport::size).sum();
+    format!(
+        "\n{BOLD}{}{BOLD:#}, {} in {} of layers; each by itself {}\n",
+        counted(reports.len() as u64, "image"),
+        Size(blobs.values().sum()),
+        counted(blobs.len() as u64, "blob"),
+        Size(sum),
+    )
+}
+
+/// The summary of an index: the images in it, and where it went.
+pub(crate) fn joined(report: &JoinReport, took: Duration, width: usize) -> String {
+    let mut text = String::from("\n");
+    let mut table = Table::new(&[Align::Left, Align::Left]);
+    for image in &report.images {
+        table.row([image.platform.to_string(), image.digest.to_string()]);
+    }
+    for line in table.lines(width.saturating_sub(2)) {
+        let _ = writeln!(text, "  {line}");
+    }
+    for output in &report.outputs {
+        let _ = writeln!(text, "  {BOLD}{}{BOLD:#}", output.name);
+    }
+    let _ = writeln!(text, "  index     {}, in {}", report.digest, shown(took));
     text
 }
 

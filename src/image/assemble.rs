@@ -137,6 +137,33 @@ pub fn assemble(
     })
 }
 
+/// The image that these documents say, to the byte: one that was made elsewhere.
+///
+/// # Errors
+/// Documents that are none, or a manifest that points at another config.
+pub fn read(manifest: &[u8], config: &[u8]) -> Result<Image, ImageError> {
+    let wrong = |problem: String| ImageError::Unreadable(problem);
+    let parsed: Manifest = serde_json::from_slice(manifest)
+        .map_err(|error| wrong(format!("its manifest: {error}")))?;
+    let found: ImageConfig =
+        serde_json::from_slice(config).map_err(|error| wrong(format!("its config: {error}")))?;
+    if parsed.config.digest != Digest::of(config) {
+        return Err(wrong("its manifest points at another config".to_owned()));
+    }
+    let format = match parsed.config.media_type {
+        MediaType::DockerConfig => DocumentFormat::Docker,
+        _ => DocumentFormat::Oci,
+    };
+    let media_type = parsed.media_type.unwrap_or(format.manifest());
+    Ok(Image {
+        manifest: Document::new(media_type, manifest.to_vec()),
+        config: Document::new(parsed.config.media_type, config.to_vec()),
+        layers: parsed.layers,
+        platform: found.platform,
+        format,
+    })
+}
+
 /// The same pointer with the media type that the layer has in `format`.
 fn translated(layer: &Descriptor, format: DocumentFormat) -> Result<Descriptor, ImageError> {
     let media_type = match (layer.media_type.layer_codec(), format) {

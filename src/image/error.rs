@@ -32,6 +32,9 @@ pub enum ImageError {
     /// Two images of one index are for the same platform.
     #[error("put two images for {0} into one index")]
     PlatformTwice(Platform),
+    /// An image that was made elsewhere makes no sense.
+    #[error("read an image: {0}")]
+    Unreadable(String),
     /// An index without images.
     #[error("write an image index without any image")]
     NoImages,

@@ -18,7 +18,7 @@ mod user;
 mod validate;
 
 pub use advice::loader_notes;
-pub use assemble::{Document, Image, ImageLayer, ImageSet, assemble};
+pub use assemble::{Document, Image, ImageLayer, ImageSet, assemble, read};
 pub use config::{BuiltConfig, ConfigInputs, NewLayer, config, environment};
 pub use error::{ImageError, UserError};
 pub(crate) use tar::{Advance, TarEntry, TarError, TarKind, TarWalk};

@@ -72,6 +72,14 @@ impl Reference {
         })
     }
 
+    /// The same reference, which from now on means the document with this digest, wherever its tag
+    /// goes.
+    #[must_use]
+    pub fn with_digest(mut self, digest: Digest) -> Reference {
+        self.digest = Some(digest);
+        self
+    }
+
     /// The same reference, `:latest` if it has neither tag nor digest.
     #[must_use]
     pub fn with_default_tag(mut self) -> Reference {

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::oci::Reference;
 use crate::plan::graph::Graph;
 use crate::plan::making::{MAIN_CONTEXT, PlanInputs};
 use crate::plan::origin::{Written, from_or_main, written};
+use crate::plan::outside::known_file;
 use crate::plan::stage::{
-    ContextId, GivenBy, ImageId, PlannedContext, PlannedLayer, PlannedStage, PlannedStep, Source,
-    StageBase, StageId, fixed_part,
+    ContextId, FileId, GivenBy, ImageId, KnownBy, PlannedContext, PlannedFile, PlannedLayer,
+    PlannedStage, PlannedStep, Source, StageBase, StageId, fixed_part,
 };
 use crate::plan::title::title;
 use crate::spec::{
-    AbsolutePath, Action, Base, BuildSpec, ContextPath, ImageSource, Mount, Name, Origin, Spanned,
-    Stage,
+    AbsolutePath, Action, Add, Base, BuildSpec, ContextPath, ImageSource, Mount, Name, Origin,
+    Spanned, Stage,
 };
 use crate::tree::LayerPath;
 
@@ -29,7 +31,15 @@ pub(crate) struct Binder<'a> {
     /// The paths wanted of each context.
     wanted: BTreeMap<ContextId, BTreeSet<LayerPath>>,
     images: Vec<ImageSource>,
+    files: Vec<PlannedFile>,
     image_ids: BTreeMap<&'a ImageSource, ImageId>,
+}
+
+/// What steps take files from, each by its number.
+pub(crate) struct Bound {
+    pub(crate) contexts: Vec<PlannedContext>,
+    pub(crate) images: Vec<ImageSource>,
+    pub(crate) files: Vec<PlannedFile>,
 }
 
 /// The main context comes first, then the named ones.
@@ -53,6 +63,7 @@ impl<'a> Binder<'a> {
             context_ids: named.zip((MAIN.0 + 1..).map(ContextId)).collect(),
             wanted: BTreeMap::new(),
             images: Vec::new(),
+            files: Vec::new(),
             image_ids: BTreeMap::new(),
         }
     }
@@ -86,9 +97,9 @@ impl<'a> Binder<'a> {
         planned
     }
 
-    /// All contexts of the spec, wanted or not, so that numbers fit; and the images. A context
-    /// that nothing is wanted of is never looked at.
-    pub(crate) fn finish(mut self) -> (Vec<PlannedContext>, Vec<ImageSource>) {
+    /// All contexts of the spec, wanted or not, so that numbers fit; the images; and the files. A
+    /// context that nothing is wanted of is never looked at.
+    pub(crate) fn finish(mut self) -> Bound {
         let named = &self.spec.contexts.named;
         let main = (MAIN_CONTEXT, self.spec.contexts.main_directory());
         let named = named
@@ -112,7 +123,11 @@ impl<'a> Binder<'a> {
                 }
             })
             .collect();
-        (contexts, self.images)
+        Bound {
+            contexts,
+            images: self.images,
+            files: self.files,
+        }
     }
 
     /// Neighbouring steps of one `layer:` are one layer.
@@ -161,6 +176,9 @@ impl<'a> Binder<'a> {
     }
 
     fn source(&mut self, action: &'a Action) -> Option<Source> {
+        if let Action::Add(add) = action {
+            return self.file(add).map(Source::File);
+        }
         let (written, paths) = written(action);
         self.bound(written, paths)
     }
@@ -196,11 +214,38 @@ impl<'a> Binder<'a> {
         self.ids.get(&self.graph.place(name)?).copied()
     }
 
+    /// An image. What a lock says of it is as good as a digest in the reference.
     fn image(&mut self, image: &'a ImageSource) -> ImageId {
+        let pinned = |reference: &'a Reference| {
+            let lock = self.inputs.lock?;
+            let full = reference.clone().with_default_tag();
+            let digest = lock.images.get(&full)?.for_platform(self.inputs.platform)?;
+            Some(ImageSource::Registry(full.with_digest(*digest)))
+        };
         *self.image_ids.entry(image).or_insert_with(|| {
-            self.images.push(image.clone());
+            let pinned = match image {
+                ImageSource::Registry(reference) => pinned(reference),
+                _ => None,
+            };
+            self.images.push(pinned.unwrap_or_else(|| image.clone()));
             ImageId(self.images.len() - 1)
         })
+    }
+
+    /// A file of the web; one that nothing knows is a problem already.
+    fn file(&mut self, add: &Add) -> Option<FileId> {
+        let digest = known_file(self.spec, add, self.inputs.lock).ok()?;
+        let (span, known_by) = match &add.checksum {
+            Some(checksum) => (checksum.span, KnownBy::Spec),
+            None => (add.url.span, KnownBy::Lock),
+        };
+        self.files.push(PlannedFile {
+            url: add.url.clone(),
+            digest: Spanned::new(digest, span),
+            known_by,
+            unpack: add.unpack,
+        });
+        Some(FileId(self.files.len() - 1))
     }
 }
 

@@ -195,8 +195,9 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 /// - `contexts`: the fingerprint of each directory that steps copy from, which covers names, modes,
 ///   sizes, identities and times of all files that the ignore rules leave in.
 /// - `images`: manifest and config of each image that stages use.
-/// - `given`: for each secret and agent that commands ask for, whether it was given at all: a
-///   command may do another thing without it.
+/// - `files`: digests of the files of the web, which the text need not hold: a lock may.
+/// - `given`: for each secret and agent that commands ask for, whether it was given at all, and
+///   whether their network was cut: a command may do another thing without it.
 /// - `runner`: as in [`Run`]; a remembered evaluation stands for its commands, too.
 ///
 /// Left out on purpose: the bytes of secrets, where the spec and its contexts lie, how layers are compressed, the names
@@ -219,6 +220,8 @@ pub struct Evaluation<'a> {
     pub contexts: &'a [&'a str],
     /// Digests of every image, in order.
     pub images: &'a [&'a str],
+    /// Digests of every file of the web, in order.
+    pub files: &'a [&'a str],
     /// What commands ask for beside their files, and whether it is there, in order.
     pub given: &'a [&'a str],
     /// The version of the environment of commands.
@@ -237,6 +240,7 @@ impl Evaluation<'_> {
             .field("epoch", self.epoch)
             .field("contexts", self.contexts)
             .field("images", self.images)
+            .field("files", self.files)
             .field("given", self.given)
             .field("runner", self.runner)
     }

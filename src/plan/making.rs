@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::oci::{Platform, Reference};
-use crate::plan::bind::Binder;
+use crate::plan::bind::{Binder, Bound};
 use crate::plan::graph::{Circles, Graph};
+use crate::plan::outside::unknown;
 use crate::plan::rules;
-use crate::plan::stage::{PlannedContext, PlannedStage, StageId};
+use crate::plan::stage::{PlannedContext, PlannedFile, PlannedStage, StageId};
 use crate::plan::target::find_target;
 use crate::spec::{
-    Args, BuildSpec, Compression, Diagnostic, Diagnostics, ImageSource, Name, SourceText,
+    Args, BuildSpec, Compression, Diagnostic, Diagnostics, ImageSource, Lock, Name, SourceText,
+    Stage,
 };
 
 /// What decides a plan beside the spec.
@@ -24,6 +26,8 @@ pub struct PlanInputs<'a> {
     pub contexts: &'a BTreeMap<String, PathBuf>,
     /// What the image runs on.
     pub platform: &'a Platform,
+    /// What must know everything of the world outside, if nothing else is to be asked.
+    pub lock: Option<&'a Lock>,
 }
 
 /// Everything that is decided before a file is looked at, for one platform.
@@ -40,8 +44,10 @@ pub struct Plan {
     /// The directories that steps copy from.
     pub contexts: Vec<PlannedContext>,
     /// The images that stages start from or copy from, each once, as written: their paths are
-    /// relative to the spec's own folder.
+    /// relative to the spec's own folder. With a lock, references of registries have digests.
     pub images: Vec<ImageSource>,
+    /// The files of the web that steps add.
+    pub files: Vec<PlannedFile>,
     /// The full references that the image is given.
     pub names: Vec<Reference>,
     /// What the image runs on.
@@ -83,7 +89,18 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
     let mut binder = Binder::new(spec, inputs, &graph, &order);
     let stages: Vec<PlannedStage> = order.iter().map(|&index| binder.stage(index)).collect();
     rules::final_stage(spec, &graph, target, &mut problems);
-    let (contexts, images) = binder.finish();
+    // Without a lock a file that nothing knows is wrong wherever it stands; a lock is only asked
+    // about what the target needs.
+    let judged: Vec<&Stage> = match inputs.lock {
+        None => spec.stages.iter().collect(),
+        Some(_) => order.iter().map(|&index| &spec.stages[index]).collect(),
+    };
+    problems.extend(unknown(spec, judged, inputs.lock, Some(inputs.platform)));
+    let Bound {
+        contexts,
+        images,
+        files,
+    } = binder.finish();
     let plan = Plan {
         source: Arc::clone(&spec.source),
         target: StageId(stages.len() - 1),
@@ -91,6 +108,7 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
         pruned: pruned(spec, &order),
         contexts,
         images,
+        files,
         names,
         platform: inputs.platform.clone(),
         compression: spec

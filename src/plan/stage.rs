@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::oci::Digest;
 use crate::plan::title::printable;
-use crate::spec::{AbsolutePath, ContextPath, ImagePath, Stage, Step, ValueError};
+use crate::spec::{
+    AbsolutePath, ContextPath, HttpUrl, ImagePath, Spanned, Stage, Step, ValueError,
+};
 use crate::tree::LayerPath;
 
 /// A stage of the plan, by its place in [`crate::plan::Plan::stages`].
@@ -17,6 +20,10 @@ pub struct ContextId(pub usize);
 /// An image of the plan, by its place in [`crate::plan::Plan::images`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageId(pub usize);
+
+/// A file of the web, by its place in [`crate::plan::Plan::files`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub usize);
 
 /// What a stage starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +45,30 @@ pub enum Source {
     Stage(StageId),
     /// The tree of an image.
     Image(ImageId),
+    /// A file of the web.
+    File(FileId),
+}
+
+/// A file of the web.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Where it is fetched from.
+    pub url: Spanned<HttpUrl>,
+    /// What its bytes must have. If the lock says it, it stands at the URL.
+    pub digest: Spanned<Digest>,
+    /// Who says so.
+    pub known_by: KnownBy,
+    /// Whether what it holds is wanted, and not itself.
+    pub unpack: bool,
+}
+
+/// Who says which bytes a file of the web must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KnownBy {
+    /// The spec.
+    Spec,
+    /// The lock alone.
+    Lock,
 }
 
 /// A directory of the machine, and what of it is wanted.

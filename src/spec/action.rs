@@ -75,8 +75,8 @@ pub struct Add {
     /// Where from.
     #[schemars(rename = "add")]
     pub url: Spanned<HttpUrl>,
-    /// The digest that the fetched bytes must have.
-    pub checksum: Spanned<Digest>,
+    /// The digest that the fetched bytes must have; it may be left to the lock.
+    pub checksum: Option<Spanned<Digest>>,
     /// Where to; by default the working directory.
     pub to: Option<Spanned<ImagePath>>,
     /// Whether the file is an archive (a tar, plain or compressed by gzip, xz, bzip2 or zstd, or a

@@ -10,6 +10,7 @@
 mod budget;
 mod config;
 mod fields;
+mod lock;
 mod mount;
 mod scalars;
 pub(crate) mod shapes;
@@ -27,6 +28,7 @@ use crate::spec::error::ValueError;
 use crate::spec::model::Args;
 use crate::spec::source::{SourceText, Span};
 
+pub(crate) use lock::decode_lock;
 pub(crate) use top::decode;
 
 /// What decoding needs to know and what it has found so far.

@@ -3,7 +3,7 @@
 //! Comes in: the text of a `boxwright.yaml`, the `--arg` overrides and the platform to build for.
 //! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
-//! parses a value of the spec again.
+//! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
 //!
 //! This room never reads a file and never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
@@ -18,6 +18,7 @@ mod decode;
 pub mod diagnostic;
 pub mod error;
 pub mod image_source;
+pub mod lock;
 pub mod model;
 pub mod parse;
 pub mod path;
@@ -38,6 +39,7 @@ pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTe
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
 pub use image_source::ImageSource;
+pub use lock::{Lock, LockedFile, LockedImage};
 pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};

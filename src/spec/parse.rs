@@ -81,7 +81,7 @@ fn not_utf8(name: String, error: &std::string::FromUtf8Error) -> Diagnostics {
     } else {
         "save the file as UTF-8"
     };
-    Diagnostic::new(&source, span, "the spec is not UTF-8 here")
+    Diagnostic::new(&source, span, "the file is not UTF-8 here")
         .help(help)
         .into()
 }

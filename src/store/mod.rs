@@ -11,7 +11,7 @@
 //! ROOT/records/KIND/HH/HEX        records, named by the digest of their key
 //! ROOT/index/HEX                  file indexes, one a context
 //! ROOT/lock                       shared by builds, exclusive for gc and clear
-//! ROOT/tmp/                       files that have no name yet
+//! ROOT/tmp/                       files that have no name yet; locks on work that one does at a time
 //! ROOT/unsynced/BOOT/             blobs that a power cut could have torn
 //! ```
 //!

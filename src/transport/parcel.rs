@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::image::ImageSet;
 use crate::oci::document::Manifest;
 use crate::oci::{
-    BlobReader, BlobSource, Codec, Descriptor, Digest, DocumentFormat, Index, MediaType,
-    VerifyingReader, json,
+    BlobReader, BlobSource, Codec, Descriptor, Digest, DocumentFormat, ImageConfig, Index,
+    MediaType, Reference, VerifyingReader, json,
 };
 use crate::spec::ImageSource;
 use crate::store::Store;
@@ -24,7 +24,7 @@ use crate::transport::disk;
 use crate::transport::docker_archive;
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutDir, LayoutFiles, MOST_DEPTH, MOST_DOCUMENT};
-use crate::transport::registry::artifact;
+use crate::transport::registry::{RegistryClient, artifact};
 use crate::transport::select;
 
 /// An image that can be pushed: its documents, and where its blobs are.
@@ -37,6 +37,15 @@ pub struct Parcel<'a> {
     configs: Vec<Descriptor>,
     foreign: usize,
     bytes: Box<dyn BlobSource + 'a>,
+}
+
+/// The bytes of an image's own documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDocuments {
+    /// The manifest.
+    pub manifest: Vec<u8>,
+    /// The config that it points at.
+    pub config: Vec<u8>,
 }
 
 /// A manifest or an index.
@@ -133,6 +142,74 @@ impl<'a> Parcel<'a> {
         }
     }
 
+    /// An image of a registry, all its platforms. Its documents come into the store now, a layer
+    /// when it is asked for: whoever pushes it where it is needs none.
+    ///
+    /// # Errors
+    /// No network, no such image, documents that are not what their digests say.
+    pub fn of_registry(
+        client: &'a RegistryClient,
+        reference: &Reference,
+        store: &'a Store,
+    ) -> Result<Parcel<'a>, TransportError> {
+        let reference = reference.clone().with_default_tag();
+        let (root, walk) = client.browse(&reference, store, |files, root| {
+            let mut walk = Walk::new(files);
+            walk.add(root, 0)?;
+            Ok(walk.found)
+        })?;
+        let blobs = walk.layers.iter().chain(&walk.configs);
+        let blobs = blobs.map(|blob| (blob.digest, blob.clone())).collect();
+        Ok(Parcel {
+            path: reference.to_string().into(),
+            root,
+            bytes: Box::new(Afar {
+                client,
+                reference,
+                store,
+                blobs,
+            }),
+            papers: walk.papers,
+            layers: walk.layers,
+            configs: walk.configs,
+            foreign: walk.foreign,
+        })
+    }
+
+    /// The documents of the images in it. What belongs to another
+    /// manifest, or is for no platform that there is, is no image: signatures, provenance.
+    ///
+    /// # Errors
+    /// Documents that are missing, damaged or none.
+    pub fn images(&self) -> Result<Vec<ImageDocuments>, TransportError> {
+        let mut images = Vec::new();
+        for paper in &self.papers {
+            if !paper.descriptor.media_type.is_manifest() || paper.subject.is_some() {
+                continue;
+            }
+            let bytes = self.paper(paper)?;
+            let contradiction = |problem: String| TransportError::Contradiction {
+                path: self.path.clone(),
+                problem,
+            };
+            let manifest: Manifest =
+                serde_json::from_slice(&bytes).map_err(|error| contradiction(error.to_string()))?;
+            let config = Paper {
+                descriptor: manifest.config,
+                subject: None,
+            };
+            let config = self.paper(&config)?;
+            let parsed = serde_json::from_slice::<ImageConfig>(&config);
+            if parsed.is_ok_and(|config| config.platform.os != "unknown") {
+                images.push(ImageDocuments {
+                    manifest: bytes,
+                    config,
+                });
+            }
+        }
+        Ok(images)
+    }
+
     fn of_layout(
         files: impl LayoutFiles + 'a,
         reference: Option<&str>,
@@ -142,13 +219,12 @@ impl<'a> Parcel<'a> {
         let mut walk = Walk::new(&files);
         walk.add(&root, 0)?;
         walk.add_attached(&top)?;
-        let Walk {
+        let Below {
             papers,
             layers,
             configs,
             foreign,
-            ..
-        } = walk;
+        } = walk.found;
         Ok(Parcel {
             path: files.path().to_owned(),
             root,
@@ -248,8 +324,8 @@ impl<'a> Parcel<'a> {
         &self.configs
     }
 
-    /// Where the bytes are.
-    pub(crate) fn bytes(&self) -> &dyn BlobSource {
+    /// Where all blobs are, documents among them.
+    pub fn blobs(&self) -> &dyn BlobSource {
         &*self.bytes
     }
 
@@ -306,10 +382,49 @@ impl BlobSource for WithDocuments<'_> {
 struct Walk<'a> {
     files: &'a dyn LayoutFiles,
     seen: BTreeSet<Digest>,
+    found: Below,
+}
+
+/// What is below a root.
+#[derive(Default)]
+struct Below {
     papers: Vec<Paper>,
     layers: Vec<Descriptor>,
     configs: Vec<Descriptor>,
     foreign: usize,
+}
+
+/// Blobs of a registry, each brought into the store when it is asked for.
+struct Afar<'a> {
+    client: &'a RegistryClient,
+    reference: Reference,
+    store: &'a Store,
+    blobs: BTreeMap<Digest, Descriptor>,
+}
+
+impl Afar<'_> {
+    fn bring(&self, digest: &Digest) -> io::Result<()> {
+        let Some(blob) = self.blobs.get(digest) else {
+            return Ok(());
+        };
+        let blobs = std::slice::from_ref(blob);
+        let brought = self
+            .client
+            .artifact_blobs(&self.reference, blobs, self.store);
+        brought.map_err(io::Error::other)
+    }
+}
+
+impl BlobSource for Afar<'_> {
+    fn open(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
+        self.bring(digest)?;
+        self.store.open(digest)
+    }
+
+    fn file(&self, digest: &Digest) -> io::Result<Option<std::fs::File>> {
+        self.bring(digest)?;
+        self.store.file(digest)
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -317,10 +432,7 @@ impl<'a> Walk<'a> {
         Walk {
             files,
             seen: BTreeSet::new(),
-            papers: Vec::new(),
-            layers: Vec::new(),
-            configs: Vec::new(),
-            foreign: 0,
+            found: Below::default(),
         }
     }
 
@@ -343,7 +455,7 @@ impl<'a> Walk<'a> {
                 .iter()
                 .for_each(|layer| self.add_blob(layer));
             if self.seen.insert(manifest.config.digest) {
-                self.configs.push(manifest.config);
+                self.found.configs.push(manifest.config);
             }
             manifest.other
         } else if media_type.is_index() {
@@ -356,7 +468,7 @@ impl<'a> Walk<'a> {
             self.add_blob(descriptor);
             return Ok(());
         };
-        self.papers.push(Paper {
+        self.found.papers.push(Paper {
             descriptor: descriptor.clone(),
             subject: subject(&other),
         });
@@ -368,9 +480,9 @@ impl<'a> Walk<'a> {
             blob.media_type,
             MediaType::OciForeignLayer(_) | MediaType::DockerForeignLayer(_)
         ) {
-            self.foreign += 1;
+            self.found.foreign += 1;
         } else if self.seen.insert(blob.digest) {
-            self.layers.push(blob.clone());
+            self.found.layers.push(blob.clone());
         }
     }
 

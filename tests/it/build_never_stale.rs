@@ -219,6 +219,7 @@ fn built(
     let request = BuildRequest {
         shared: Default::default(),
         registries: Default::default(),
+        lock: None,
         spec_file: sandbox.path("boxwright.yaml"),
         source: Arc::new(SourceText::from_bytes("boxwright.yaml".to_owned(), text).expect("UTF-8")),
         target: None,

@@ -276,3 +276,50 @@ fn colour_is_for_those_who_want_it() {
         &["build"]
     ));
 }
+
+#[test]
+fn several_specs_share_what_they_have_in_common() {
+    let sandbox = Sandbox::new();
+    sandbox.file("common", "the same for both".repeat(10_000));
+    for name in ["one", "two"] {
+        let spec = format!(
+            "format: 1\nimage: test/{name}\ncontext: ..\nstages:\n  app:\n    from: scratch\n    \
+             allow: [root]\n    steps:\n      - {{copy: common, to: /}}\n      \
+             - {{write: /name, text: {name}}}\n"
+        );
+        sandbox.file(&format!("{name}/boxwright.yaml"), spec);
+    }
+    let build = ["build", "--store", "store", "--progress", "plain"];
+    let ran = sandbox.boxwright(build.iter().chain(&["one", "two", "--print", "digest"]));
+    let ran = ran.ok();
+    assert_eq!(ran.stdout.lines().count(), 2, "{ran:?}");
+    for expected in [
+        "2 images",
+        "in 3 blobs of layers",
+        "Wrote oci-archive:one.tar",
+    ] {
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+    }
+    assert!(sandbox.path("one.tar").exists() && sandbox.path("two.tar").exists());
+    let alone = ["two", "-o", "oci-archive:alone.tar"];
+    sandbox.boxwright(build.iter().chain(&alone)).ok();
+    let bytes = |name: &str| fs::read(sandbox.path(name)).expect("read");
+    assert!(bytes("alone.tar") == bytes("two.tar"));
+    sandbox
+        .boxwright(build.iter().chain(&["one", "two", "-o", "oci:all"]))
+        .ok();
+    let index = fs::read_to_string(sandbox.path("all/index.json")).expect("read");
+    assert!(
+        index.contains("test/one") && index.contains("test/two"),
+        "{index}"
+    );
+    for (more, expected) in [
+        (vec!["-t", "a"], "--tag is for one image"),
+        (vec!["-o", "oci-archive:x.tar"], "write -o oci:DIR"),
+        (vec!["one"], "would both be oci-archive:one.tar"),
+    ] {
+        let args = build.iter().copied().chain(["one", "two"]).chain(more);
+        let ran = sandbox.boxwright(args).fails_with(2);
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+    }
+}

@@ -14,12 +14,15 @@ mod build_unchanged; // what is the same is not evaluated, and nothing else pass
 mod cache_mounts; // caches of commands leave and come in one file, and are counted
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
+mod index; // images of one platform each become one of several
+mod lock; // the lock, what it pins, and builds without network
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
+mod registry_push; // images to registries: what is sent, what is not, what goes on after a kill
 mod run_containers; // builds with commands inside docker's and podman's containers
 mod run_real; // apt, npm, pip and gcc by a plain user; the images start and answer
-mod run_steps;
+mod run_steps; // commands in specs: what they see, when they run again, what stays
 mod run_stopped; // commands that are ended: no process, mount or file of theirs is left
 mod run_tiers; // commands in every tier, as root and as a user made for it
 mod serve; // the read-only registry: the spec, real clients, and those that mean no good

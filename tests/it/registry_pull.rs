@@ -51,7 +51,7 @@ fn layer_digests(base: &BaseImage) -> Vec<String> {
 }
 
 /// Little patience, so that what never comes is not waited for.
-fn hasty() -> RegistrySettings {
+pub(crate) fn hasty() -> RegistrySettings {
     let patience = Patience {
         answer: Duration::from_secs(2),
         idle: Duration::from_millis(700),
@@ -482,7 +482,11 @@ fn the_entry_of_an_index_for_the_platform_is_taken() {
     // What a lock file notes is the index, for all platforms.
     let client = RegistryClient::new(hasty());
     let resolved = client
-        .resolve(&reference.parse().unwrap(), &pulled.store)
+        .resolve(
+            &reference.parse().unwrap(),
+            &[Platform::host()],
+            &pulled.store,
+        )
         .unwrap();
     assert_eq!(resolved.digest.to_string(), digest);
     let none = client.pull(

@@ -17,10 +17,11 @@ use crate::cli::args::{NetworkArgs, ReportArgs, StoreArgs};
 #[command(after_long_help = "\
 Examples:
   boxwright push auth.tar registry.example.com/team/auth:1.4.0
-  boxwright push oci:layout:1.4.0 quay.io/team/auth:1.4.0 quay.io/team/auth:latest
-  boxwright push auth.tar localhost:5000/auth --print digest")]
+  boxwright push oci:layout:1.4.0 quay.io/team/auth:{1.4.0,latest}
+  boxwright push auth.tar localhost:5000/auth --print digest
+  boxwright push docker://registry.example.com/team/auth:1.4.0 quay.io/team/auth:1.4.0")]
 pub(crate) struct PushArgs {
-    /// oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], or just the path
+    /// oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], docker://NAME, or just the path
     #[arg(value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
     pub(crate) image: String,
     /// Where to: HOST/NAME[:TAG], several times for several tags or registries
@@ -28,8 +29,8 @@ pub(crate) struct PushArgs {
     pub(crate) names: Vec<Reference>,
     /// The most that one request carries, such as 64MiB; by default 32 MiB
     ///
-    /// For registries behind a proxy that takes no more. An interrupted push sends at most so much
-    /// of a blob again.
+    /// For registries behind a proxy that takes no more. An interrupted push goes on after the last
+    /// whole piece; registries that throw away what was cut get that blob again.
     #[arg(long, value_name = "SIZE", value_parser = parse_chunk)]
     pub(crate) chunk_size: Option<NonZeroU64>,
     #[command(flatten)]

@@ -10,6 +10,8 @@ use clap::{Args, ValueHint};
 #[command(next_help_heading = "Registries")]
 pub(crate) struct NetworkArgs {
     /// Touch no network: images from registries are what they were the last time
+    ///
+    /// What the store does not have is an error. Commands that have to run have no network.
     #[arg(long)]
     pub(crate) offline: bool,
     /// A registry that may have any certificate or no TLS; may be given several times

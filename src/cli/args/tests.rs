@@ -62,7 +62,11 @@ fn wrong_command_lines_say_what_to_write() {
         "bild",
         "build -o app.tar",
         "build -o oci:",
-        "build -o docker://acme/app",
+        "build -o registry.example:5000/acme/app",
+        "build -o docker://acme/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "push app.tar",
+        "push app.tar Acme/App",
+        "push app.tar acme/app --chunk-size 1kB",
         "build -t Acme/App",
         "build -t acme/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "build --arg =x",
@@ -93,7 +97,7 @@ fn what_is_typed_arrives() {
     let Some(Command::Build(build)) = cli.unwrap().command else {
         panic!("not a build");
     };
-    assert_eq!(build.spec.spec, PathBuf::from("dir"));
+    assert_eq!(build.spec.specs, [PathBuf::from("dir")]);
     assert_eq!(build.spec.args[0].value.as_deref(), Some("b=c"));
     assert_eq!(build.spec.args[1].value, None);
     assert_eq!(build.spec.contexts[0].directory, PathBuf::from("../s"));

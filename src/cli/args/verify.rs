@@ -50,6 +50,9 @@ pub(crate) struct VerifyArgs {
     /// Set an argument of the specs; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,
+    /// Take from registries and the web only what the lock beside the spec says
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Pass over findings of `check` with this code; BW001 also accepts root inside
     #[arg(long = "allow", value_name = "CODE", value_delimiter = ',')]
     pub(crate) allow: Vec<Code>,

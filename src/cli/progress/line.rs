@@ -60,35 +60,7 @@ impl Line {
                 };
                 line(verb, GREEN, format!("{name} ({})", Size(bytes)))
             }
-            Event::BlobPushed {
-                name,
-                digest,
-                size,
-                delivery,
-                sent,
-            } => {
-                let (verb, style) = match delivery {
-                    Delivery::Sent => ("Sent", GREEN),
-                    Delivery::Mounted => ("Mounted", CYAN),
-                    Delivery::Present => ("There", CYAN),
-                };
-                let rest = match delivery {
-                    Delivery::Sent if sent < size => format!(", {} of it now", Size(sent)),
-                    Delivery::Sent if sent > size => format!(", {} with repeats", Size(sent)),
-                    _ => String::new(),
-                };
-                let text = format!("{} in {name} ({}{rest})", digest.short(), Size(size));
-                line(verb, style, text)
-            }
-            Event::ImagePushed {
-                name, sent, state, ..
-            } => {
-                let verb = match state {
-                    OutputState::Written => "Pushed",
-                    OutputState::Unchanged => "Unchanged",
-                };
-                line(verb, GREEN, format!("{name} ({} sent)", Size(sent)))
-            }
+            Event::BlobPushed { .. } | Event::ImagePushed { .. } => pushed(event),
             Event::CacheShared {
                 name,
                 records,
@@ -107,6 +79,53 @@ impl Line {
             Event::Warning { text } => line("Warning", YELLOW, text.to_owned()),
             _ => None,
         }
+    }
+}
+
+/// The line of something that is in a registry now.
+fn pushed(event: &Event<'_>) -> Option<Line> {
+    let (verb, style, text) = match *event {
+        Event::BlobPushed {
+            name,
+            digest,
+            size,
+            delivery,
+            sent,
+        } => {
+            let (verb, style) = arrival(delivery);
+            let rest = repeated(delivery, size, sent);
+            let text = format!("{} in {name} ({}{rest})", digest.short(), Size(size));
+            (verb, style, text)
+        }
+        Event::ImagePushed {
+            name, sent, state, ..
+        } => {
+            let verb = match state {
+                OutputState::Written => "Pushed",
+                OutputState::Unchanged => "Unchanged",
+            };
+            (verb, GREEN, format!("{name} ({} sent)", Size(sent)))
+        }
+        _ => return None,
+    };
+    Some(Line { verb, style, text })
+}
+
+/// How a blob came there; what was sent is green, what was saved is cyan.
+fn arrival(delivery: Delivery) -> (&'static str, Style) {
+    match delivery {
+        Delivery::Sent => ("Sent", GREEN),
+        Delivery::Mounted => ("Mounted", CYAN),
+        Delivery::Present => ("There", CYAN),
+    }
+}
+
+/// What is worth telling of a blob that was not sent just once.
+fn repeated(delivery: Delivery, size: u64, sent: u64) -> String {
+    match delivery {
+        Delivery::Sent if sent < size => format!(", {} of it now", Size(sent)),
+        Delivery::Sent if sent > size => format!(", {} with repeats", Size(sent)),
+        _ => String::new(),
     }
 }
 
@@ -231,7 +250,7 @@ mod tests {
         }
     }
 
-    fn pushed(delivery: Delivery, sent: u64) -> Event<'static> {
+    fn blob(delivery: Delivery, sent: u64) -> Event<'static> {
         Event::BlobPushed {
             name: "r.x/acme/app",
             digest: Digest::of(b"layer"),
@@ -298,11 +317,11 @@ mod tests {
                 done: 1,
                 total: 2,
             },
-            pushed(Delivery::Sent, 1_234_567),
-            pushed(Delivery::Sent, 1_000),
-            pushed(Delivery::Sent, 2_000_000),
-            pushed(Delivery::Mounted, 0),
-            pushed(Delivery::Present, 0),
+            blob(Delivery::Sent, 1_234_567),
+            blob(Delivery::Sent, 1_000),
+            blob(Delivery::Sent, 2_000_000),
+            blob(Delivery::Mounted, 0),
+            blob(Delivery::Present, 0),
             Event::ImagePushed {
                 name: "r.x/acme/app:1",
                 digest: Digest::of(b"manifest"),

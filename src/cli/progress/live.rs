@@ -91,27 +91,34 @@ impl Live {
             Event::BaseImported { reference, .. } => {
                 self.end(&Work::Base(reference.to_owned()));
             }
-            Event::PushProgress { name, done, total } => {
-                let work = Work::Push(name.to_owned());
-                match self.running.get(&work) {
-                    Some(bar) => bar.set_position(done),
-                    None => {
-                        let bar = ProgressBar::new(total);
-                        self.begin(work, bar, BYTES, &format!("push {name}"));
-                    }
-                }
-            }
-            // Its name is that of the repository with a tag or a digest.
-            Event::ImagePushed { name, .. } => {
-                let is_done = |work: &&Work| matches!(work, Work::Push(repository) if name.starts_with(repository.as_str()));
-                if let Some(work) = self.running.keys().find(is_done).cloned() {
-                    self.end(&work);
-                }
-            }
+            Event::PushProgress { name, done, total } => self.push(name, done, total),
+            Event::ImagePushed { name, .. } => self.pushed(name),
             _ => {}
         }
         if let Some(line) = line {
             let _ = self.lines.println(self.terminal.styled(&line.to_string()));
+        }
+    }
+
+    fn push(&mut self, repository: &str, done: u64, total: u64) {
+        let work = Work::Push(repository.to_owned());
+        match self.running.get(&work) {
+            Some(bar) => bar.set_position(done),
+            None => {
+                let bar = ProgressBar::new(total);
+                self.begin(work, bar, BYTES, &format!("push {repository}"));
+            }
+        }
+    }
+
+    /// The name is that of a repository with a tag or a digest.
+    fn pushed(&mut self, name: &str) {
+        let is_done = |work: &&Work| match work {
+            Work::Push(repository) => name.starts_with(repository.as_str()),
+            _ => false,
+        };
+        if let Some(work) = self.running.keys().find(is_done).cloned() {
+            self.end(&work);
         }
     }
 

@@ -42,6 +42,7 @@ fn plan_of(
             target,
             contexts: &contexts,
             platform: &linux(),
+            lock: None,
         },
     )
 }

@@ -251,6 +251,25 @@ pub(crate) const ADD: Shape = Shape {
     habits: FILE_HABITS,
 };
 
+/// The lock file. Programs write it, so nobody has habits there.
+pub(crate) const LOCK: Shape = Shape {
+    what: "a lock",
+    keys: &["format", "images", "files"],
+    habits: &[],
+};
+
+pub(crate) const LOCKED_IMAGE: Shape = Shape {
+    what: "a locked image",
+    keys: &["digest", "platforms"],
+    habits: &[],
+};
+
+pub(crate) const LOCKED_FILE: Shape = Shape {
+    what: "a locked file",
+    keys: &["digest", "size"],
+    habits: &[],
+};
+
 pub(crate) const WRITE: Shape = Shape {
     what: "a write step",
     keys: &["write", "text", "template", "from", "owner", "mode"],

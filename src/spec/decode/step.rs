@@ -127,11 +127,7 @@ impl Decoder<'_> {
 
     fn add(&mut self, fields: &Fields<'_>, help: &str) -> Option<Add> {
         let url = self.needed(fields, "add", help);
-        let checksum = self.needed(
-            fields,
-            "checksum",
-            "write `checksum: sha256:…`, as sha256sum prints it: a build may only fetch what is known",
-        );
+        let checksum = self.optional(fields, "checksum");
         let to = self.optional(fields, "to");
         let unpack = self.flag(fields, "unpack").unwrap_or_default();
         let (owner, mode) = (
@@ -140,7 +136,7 @@ impl Decoder<'_> {
         );
         Some(Add {
             url: url?,
-            checksum: checksum?,
+            checksum,
             to,
             unpack,
             owner,

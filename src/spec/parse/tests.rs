@@ -185,7 +185,7 @@ fn bytes_become_text_or_a_diagnostic() {
     assert!(
         error
             .to_string()
-            .starts_with("f:1:3: the spec is not UTF-8"),
+            .starts_with("f:1:3: the file is not UTF-8"),
         "{error}"
     );
     assert!(SourceText::from_bytes("f", vec![b' '; (4 << 20) + 1]).is_err());

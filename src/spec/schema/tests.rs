@@ -127,7 +127,7 @@ const WRONG_SHAPES: &[&str] = &[
     "copy-unknown",
     "exclude-bad",
     "flag-bad",
-    "add-no-checksum",
+    "add-habits",
     "add-bad",
     "write-both",
     "write-neither",

@@ -10,7 +10,7 @@ use crate::transport::http::url::{Url, UrlError};
 #[non_exhaustive]
 pub enum HttpError {
     /// The network may not be touched.
-    #[error("reach {0}: the network is not used with --offline")]
+    #[error("reach {0}, which the store does not have: with --offline the network is not touched")]
     Offline(Url),
     /// The server could not be reached, or it broke off.
     #[error("reach {url}{}", times(*attempts))]

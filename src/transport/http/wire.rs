@@ -84,7 +84,10 @@ impl<In: Transport> Connector<In> for Watch {
 
 impl<T> Watched<T> {
     fn cut(&self, timeout: NextTimeout) -> NextTimeout {
-        match *timeout.after > self.idle {
+        // How long an answer may take has a limit of its own: who has taken a large blob looks at
+        // it first.
+        let is_answer = timeout.reason == ureq::Timeout::RecvResponse;
+        match *timeout.after > self.idle && !is_answer {
             true => NextTimeout {
                 after: Wait::Exact(self.idle),
                 reason: timeout.reason,

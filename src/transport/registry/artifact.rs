@@ -8,7 +8,7 @@ use crate::oci::document::Manifest;
 use crate::oci::{Descriptor, MediaType, Reference, json};
 use crate::store::Store;
 use crate::transport::error::TransportError;
-use crate::transport::layout;
+use crate::transport::layout::{self, LayoutFiles};
 use crate::transport::registry::client::RegistryClient;
 use crate::transport::registry::endpoint::Purpose;
 use crate::transport::registry::error::RegistryError;
@@ -50,20 +50,16 @@ impl RegistryClient {
         store: &Store,
     ) -> Result<Manifest, TransportError> {
         let reference = reference.clone().with_default_tag();
-        let endpoints = self.endpoints(&reference, Purpose::Push)?;
-        let endpoint = endpoints
-            .last()
-            .expect("the registry itself is always an endpoint");
-        let remote = Remote::new(self, endpoint, store, &reference);
-        let found = remote.resolve(&reference)?;
         let wrong = |problem: &str| RegistryError::Document {
             what: reference.to_string(),
             problem: problem.to_owned(),
         };
-        if !found.media_type.is_manifest() {
-            return Err(wrong("it is an index").into());
-        }
-        let manifest: Manifest = layout::document(&remote, &found)?;
+        let (_, manifest) = self.browse(&reference, store, |files, root| {
+            match root.media_type.is_manifest() {
+                true => layout::document::<Manifest>(files, root),
+                false => Err(wrong("it is an index").into()),
+            }
+        })?;
         let said = manifest.other.get("artifactType");
         match said.and_then(|said| said.as_str()) == Some(artifact_type) {
             true => Ok(manifest),
@@ -71,7 +67,24 @@ impl RegistryClient {
         }
     }
 
-    /// Brings blobs of an artifact into the store, those that are not here, several at once.
+    /// Walks an image or artifact from its root down, at the registry itself.
+    pub(crate) fn browse<T>(
+        &self,
+        reference: &Reference,
+        store: &Store,
+        walk: impl FnOnce(&dyn LayoutFiles, &Descriptor) -> Result<T, TransportError>,
+    ) -> Result<(Descriptor, T), TransportError> {
+        let endpoints = self.endpoints(reference, Purpose::Push)?;
+        let endpoint = endpoints
+            .last()
+            .expect("the registry itself is always an endpoint");
+        let remote = Remote::new(self, endpoint, store, reference);
+        let root = remote.resolve(reference)?;
+        let found = walk(&remote, &root)?;
+        Ok((root, found))
+    }
+
+    /// Brings blobs of an artifact or image into the store, those that are not here, several at once.
     ///
     /// # Errors
     /// No network, blobs that are missing or not what their digests say, a full disk.

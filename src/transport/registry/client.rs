@@ -9,8 +9,8 @@ use ureq::http::Method;
 
 use crate::oci::Reference;
 use crate::transport::http::{
-    HttpClient, Network, Payload, Redirects, Request, Response, Retry, Scheme, Secret, Unreachable,
-    Url,
+    HttpClient, HttpError, Network, Payload, Redirects, Request, Response, Retry, Scheme, Secret,
+    Unreachable, Url,
 };
 use crate::transport::registry::challenge::{Challenge, challenges};
 use crate::transport::registry::credentials::{self, Credentials, Proof};
@@ -138,6 +138,9 @@ impl RegistryClient {
         endpoint: &'a Endpoint,
         call: &Call<'a>,
     ) -> Result<Response, RegistryError> {
+        if self.is_offline() {
+            return Err(offline(endpoint, call));
+        }
         let base = self.base(endpoint)?;
         let url = match &call.place {
             Place::Repository(rest) => base.join(&format!("/v2/{}/{rest}", endpoint.repository))?,
@@ -325,6 +328,21 @@ impl RegistryClient {
             }
         }
         Ok(self.table.get_or_init(|| table))
+    }
+}
+
+/// What was wanted of a registry when nobody may be asked.
+fn offline(endpoint: &Endpoint, call: &Call<'_>) -> RegistryError {
+    let url = match &call.place {
+        Place::Repository(rest) => {
+            let path = format!("/v2/{}/{rest}", endpoint.repository);
+            Url::of(Scheme::Https, host_of(&endpoint.host), &path)
+        }
+        Place::Absolute(url) => Ok(url.clone()),
+    };
+    match url {
+        Ok(url) => RegistryError::http(format!("ask {}", endpoint.host))(HttpError::Offline(url)),
+        Err(error) => error.into(),
     }
 }
 

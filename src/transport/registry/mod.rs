@@ -1,8 +1,8 @@
 //! Registries: bases come from here, images go there.
 //!
 //! Comes in: [`RegistrySettings`] in which every default is decided, and references. Goes out: a
-//! base image whose layers are in the store ([`RegistryClient::pull`]), or an image in a repository
-//! ([`RegistryClient::push`]).
+//! base image whose layers are in the store ([`RegistryClient::pull`]), what a reference is now
+//! ([`RegistryClient::resolve`]), or an image in a repository ([`RegistryClient::push`]).
 //!
 //! ```text
 //! reference -> table -> endpoints (mirrors, then the registry itself)
@@ -34,6 +34,7 @@ mod pull;
 mod push;
 mod referrers;
 mod remote;
+mod resolve;
 mod session;
 mod settings;
 mod table;
@@ -48,5 +49,6 @@ pub use login::{Stored, log_in, log_out};
 pub use outgoing::Progress;
 pub use pull::{Fetched, Watch};
 pub use push::{Delivery, Destination, PushNews, PushWatch, Pushed, PushedBlob};
+pub use resolve::Resolved;
 pub use settings::{Mirror, RegistrySettings};
 pub use table::{Location, RegistryTable, Safety};

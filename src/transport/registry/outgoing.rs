@@ -31,19 +31,27 @@ impl<'a> Counter<'a> {
             watch,
         };
         if total > 0 {
-            counter.add(0);
+            counter.tell(0);
         }
         counter
     }
 
     fn add(&self, count: u64) {
-        let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
-        (self.watch)(Progress {
-            done,
-            total: self.total,
-        });
+        let before = self.done.fetch_add(count, Ordering::Relaxed);
+        let done = before + count;
+        if before / TELLING != done / TELLING || done == self.total {
+            self.tell(done);
+        }
+    }
+
+    fn tell(&self, done: u64) {
+        let total = self.total;
+        (self.watch)(Progress { done, total });
     }
 }
+
+/// How many bytes are told of at once.
+const TELLING: u64 = 256 << 10;
 
 /// The bytes of one blob, to be read from any offset, as often as it takes.
 pub(crate) struct Outgoing<'a> {

@@ -10,7 +10,7 @@ use crate::transport::error::TransportError;
 use crate::transport::import::BaseImage;
 use crate::transport::layout::{self, FoundImage};
 use crate::transport::registry::client::RegistryClient;
-use crate::transport::registry::endpoint::{Endpoint, Purpose};
+use crate::transport::registry::endpoint::Purpose;
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::known;
 use crate::transport::registry::parallel;
@@ -75,28 +75,6 @@ impl RegistryClient {
             failed.push(format!("{}: {}", endpoint.host, with_causes(&error)));
         }
         unreachable!("the last endpoint is the registry itself, and there is always one")
-    }
-
-    /// The document that a reference is now, at the first place that has it: what a lock file
-    /// notes.
-    ///
-    /// # Errors
-    /// As [`RegistryClient::pull`].
-    pub fn resolve(
-        &self,
-        reference: &Reference,
-        store: &Store,
-    ) -> Result<Descriptor, RegistryError> {
-        let reference = reference.clone().with_default_tag();
-        let endpoints = self.endpoints(&reference, Purpose::Pull)?;
-        let resolve = |endpoint: &Endpoint| {
-            Remote::new(self, endpoint, store, &reference).resolve(&reference)
-        };
-        let (last, mirrors) = endpoints
-            .split_last()
-            .expect("the registry itself is always an endpoint");
-        let of_mirrors = mirrors.iter().find_map(|mirror| resolve(mirror).ok());
-        of_mirrors.map_or_else(|| resolve(last), Ok)
     }
 
     fn pull_from(

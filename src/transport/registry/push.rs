@@ -177,7 +177,7 @@ impl Push<'_> {
             sent: 0,
         };
         if !is_there {
-            let upload = Upload::new(&self.target, blob, self.parcel.bytes(), counter)?;
+            let upload = Upload::new(&self.target, blob, self.parcel.blobs(), counter)?;
             let uploaded = upload.run(other).map_err(|error| match error {
                 TransportError::Store { digest, source } => self.parcel.damaged(&digest, source),
                 error => error,

@@ -61,13 +61,16 @@ impl<'a> Remote<'a> {
     /// The document that a reference is now. A tag is always asked for, a digest only if its
     /// document is not here.
     pub(crate) fn resolve(&self, reference: &Reference) -> Result<Descriptor, RegistryError> {
-        let stored = |digest: &Digest| match self.stored(digest) {
+        let known = |digest: &Digest| match stored(self.store, digest) {
             Ok(Some(bytes)) => described(&bytes, None).ok(),
             Ok(None) | Err(_) => None,
         };
         if let Some(digest) = reference.digest() {
-            return match stored(digest) {
+            return match known(digest) {
                 Some(found) => Ok(found),
+                None if self.client.is_offline() => {
+                    Err(RegistryError::Offline(reference.to_string()))
+                }
                 None => self.fetch_manifest(&digest.to_string(), Some(*digest)),
             };
         }
@@ -78,7 +81,7 @@ impl<'a> Remote<'a> {
             && let Some(digest) = head.header("docker-content-digest")
             && let Ok(digest) = digest.trim().parse()
         {
-            return match stored(&digest) {
+            return match known(&digest) {
                 Some(found) => Ok(found),
                 None => self.fetch_manifest(&digest.to_string(), Some(digest)),
             };
@@ -151,16 +154,6 @@ impl<'a> Remote<'a> {
         self.client.call(self.endpoint, &call)
     }
 
-    /// The bytes of a document of the store; `None` if it is not there or damaged.
-    fn stored(&self, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = BlobSource::open(self.store, digest)? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        file.take(MOST_DOCUMENT + 1).read_to_end(&mut bytes)?;
-        Ok((Digest::of(&bytes) == *digest).then_some(bytes))
-    }
-
     fn keep(&self, bytes: &[u8]) -> Result<(), RegistryError> {
         self.store
             .put_blob(bytes)
@@ -174,7 +167,7 @@ impl<'a> Remote<'a> {
 
 impl BlobSource for Remote<'_> {
     fn open(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
-        if let Some(bytes) = self.stored(digest)? {
+        if let Some(bytes) = stored(self.store, digest)? {
             return Ok(Some(Box::new(Cursor::new(bytes))));
         }
         let answer = self.blob(digest, 0).map_err(io::Error::other)?;
@@ -203,13 +196,23 @@ impl LayoutFiles for Remote<'_> {
 
     fn open_document(&self, descriptor: &Descriptor) -> io::Result<Option<BlobReader>> {
         let is_manifest = descriptor.media_type.is_manifest() || descriptor.media_type.is_index();
-        if is_manifest && self.stored(&descriptor.digest)?.is_none() {
+        if is_manifest && stored(self.store, &descriptor.digest)?.is_none() {
             let name = descriptor.digest.to_string();
             self.fetch_manifest(&name, Some(descriptor.digest))
                 .map_err(io::Error::other)?;
         }
         self.open(&descriptor.digest)
     }
+}
+
+/// The bytes of a document of the store; `None` if it is not there or damaged.
+pub(crate) fn stored(store: &Store, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = BlobSource::open(store, digest)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST_DOCUMENT + 1).read_to_end(&mut bytes)?;
+    Ok((Digest::of(&bytes) == *digest).then_some(bytes))
 }
 
 /// What a document is: by what it says itself, else by what it was sent as, else by what is in it.

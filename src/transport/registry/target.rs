@@ -9,6 +9,9 @@ use crate::transport::registry::client::{Access, Call, Place, RegistryClient};
 use crate::transport::registry::endpoint::Endpoint;
 use crate::transport::registry::error::RegistryError;
 
+/// How often the same bytes are sent elsewhere.
+const MOST_REDIRECTS: usize = 4;
+
 /// A repository that is pushed to.
 pub(crate) struct Target<'a> {
     pub(crate) client: &'a RegistryClient,
@@ -65,13 +68,14 @@ impl<'a> Target<'a> {
         self.ask_with(ask, &self.access)
     }
 
-    /// As [`Target::ask`], with a token that allows more.
+    /// As [`Target::ask`], with a token that allows more. Where the answer says to send the same
+    /// elsewhere, that is done.
     pub(crate) fn ask_with<'b>(
         &'b self,
         ask: Ask<'b>,
         access: &'b [Access],
     ) -> Result<Response, RegistryError> {
-        let call = Call {
+        let mut call = Call {
             method: ask.method,
             place: ask.place,
             access,
@@ -80,7 +84,22 @@ impl<'a> Target<'a> {
             redirects: Redirects::Follow,
             retry: ask.retry,
         };
-        self.client.call(self.endpoint, &call)
+        for _ in 0..MOST_REDIRECTS {
+            let answer = self.client.call(self.endpoint, &call)?;
+            let is_read = matches!(call.method, Method::GET | Method::HEAD);
+            if is_read || !matches!(answer.status(), 307 | 308) {
+                return Ok(answer);
+            }
+            let action = format!("send to {}", self.name());
+            match self.location(&answer, &action)? {
+                Some(place) => call.place = Place::Absolute(place),
+                None => return Ok(answer),
+            }
+        }
+        Err(RegistryError::Misbehaves {
+            action: format!("send to {}", self.name()),
+            problem: format!("it redirects more than {MOST_REDIRECTS} times"),
+        })
     }
 
     /// Whether the repository has a blob of this size.
@@ -99,7 +118,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Where an answer says that an upload goes on. It may be relative, and on another host; it is
+    /// Where an answer says that something goes on. It may be relative, and on another host; it is
     /// never in the clear where the registry is not, for proxies forget the scheme.
     pub(crate) fn location(
         &self,

@@ -30,18 +30,23 @@ pub(crate) struct Upload<'a> {
     chunk: u64,
     /// Whether the registry takes no chunks.
     whole: bool,
-    /// Whether some of the bytes were sent by someone else, who may have sent wrong ones.
+    /// Whether it went on from where the registry said: then its bytes may be others than ours.
     resumed: bool,
+    /// Whether something went wrong: then the registry is asked whether it wants the bytes, because
+    /// one that says no and closes the connection while they are sent is not heard.
+    cautious: bool,
+    /// How often the registry wanted other bytes than it had said.
+    contradictions: u32,
 }
 
 /// Why an upload did not get on.
 enum Trouble {
     /// It may do so after a while, from where the registry says.
-    Passing(TransportError, Option<Duration>),
+    Passing(Box<TransportError>, Option<Duration>),
     /// It may do so from the beginning.
-    Gone(TransportError),
+    Gone(Box<TransportError>),
     /// It never will.
-    Final(TransportError),
+    Final(Box<TransportError>),
 }
 
 /// What comes of asking for a mount.
@@ -67,8 +72,8 @@ impl From<RegistryError> for Trouble {
             _ => None,
         };
         match passing {
-            Some(Passing { asked }) => Trouble::Passing(error.into(), asked),
-            None => Trouble::Final(error.into()),
+            Some(Passing { asked }) => Trouble::Passing(boxed(error), asked),
+            None => Trouble::Final(boxed(error)),
         }
     }
 }
@@ -95,13 +100,14 @@ impl<'a> Upload<'a> {
             chunk: client.settings().chunk.get(),
             whole: false,
             resumed: false,
+            cautious: false,
+            contradictions: 0,
         })
     }
 
     /// Brings the blob there: from `other`, a repository of the same registry, or by its bytes.
     pub(crate) fn run(mut self, other: Option<&str>) -> Result<Uploaded, TransportError> {
         let mut session = self.record.recall();
-        self.resumed = session.is_some();
         if let Some(other) = other.filter(|_| session.is_none()) {
             match self.mount(other)? {
                 Mounting::Mounted => {
@@ -138,8 +144,9 @@ impl<'a> Upload<'a> {
                 (troubles, furthest) = (0, offset);
             }
             troubles += 1;
+            self.cautious = true;
             let (error, asked) = match trouble {
-                Trouble::Final(error) => return Err(error),
+                Trouble::Final(error) => return Err(*error),
                 Trouble::Passing(error, asked) => (error, asked),
                 Trouble::Gone(error) => {
                     self.record.forget();
@@ -154,7 +161,7 @@ impl<'a> Upload<'a> {
             }
             match patience.pause_before(troubles + 1, asked) {
                 Some(pause) => std::thread::sleep(pause),
-                None => return Err(error),
+                None => return Err(*error),
             }
         }
     }
@@ -168,6 +175,7 @@ impl<'a> Upload<'a> {
                 return Ok(());
             }
             *session = self.where_it_is(known)?;
+            self.resumed = session.as_ref().is_some_and(|session| session.offset > 0);
         }
         if self.whole && session.as_ref().is_some_and(|session| session.offset > 0) {
             *session = None;
@@ -284,7 +292,7 @@ impl<'a> Upload<'a> {
         let answer = self.send(Method::PATCH, place, headers, offset, count)?;
         match answer.status() {
             200..=299 => {}
-            416 => return Err(self.asked_again(answer)),
+            416 => return Err(self.elsewhere(answer)),
             400..=499 | 501 if !matches!(answer.status(), 403 | 404 | 408 | 410 | 413 | 429) => {
                 self.whole = true;
                 return Err(self.gone(answer));
@@ -298,9 +306,10 @@ impl<'a> Upload<'a> {
             let problem =
                 format!("after bytes {offset}-{last} it says that it has {reached} bytes");
             let action = self.action("send a part of");
-            return Err(Trouble::Gone(
-                RegistryError::Misbehaves { action, problem }.into(),
-            ));
+            return Err(Trouble::Gone(boxed(RegistryError::Misbehaves {
+                action,
+                problem,
+            })));
         }
         let next = self.target.location(&answer, &self.action("send"))?;
         session.place = next.unwrap_or_else(|| session.place.clone());
@@ -322,9 +331,10 @@ impl<'a> Upload<'a> {
                 Ok(self.target.check_digest(&answer, &digest, what)?)
             }
             404 | 410 => Err(self.gone(answer)),
-            416 => Err(self.asked_again(answer)),
+            416 => Err(self.elsewhere(answer)),
             400 => {
-                self.check_own_bytes().map_err(Trouble::Final)?;
+                self.check_own_bytes()
+                    .map_err(|error| Trouble::Final(Box::new(error)))?;
                 match self.resumed {
                     true => Err(self.gone(answer)),
                     false => Err(self.refused("send", answer)),
@@ -338,10 +348,13 @@ impl<'a> Upload<'a> {
         &self,
         method: Method,
         place: Url,
-        headers: Vec<(&'static str, String)>,
+        mut headers: Vec<(&'static str, String)>,
         offset: u64,
         count: u64,
     ) -> Result<Response, Trouble> {
+        if self.cautious && count > 0 {
+            headers.push(("expect", "100-continue".to_owned()));
+        }
         let open = || self.outgoing.open(offset, count);
         let open: &Opener<'_> = &open;
         let answer = self.target.ask(Ask {
@@ -356,7 +369,7 @@ impl<'a> Upload<'a> {
             retry: Retry::No,
         });
         match self.outgoing.failure() {
-            Some(source) => Err(Trouble::Final(self.unreadable(source))),
+            Some(source) => Err(Trouble::Final(Box::new(self.unreadable(source)))),
             None => Ok(answer?),
         }
     }
@@ -384,18 +397,27 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn asked_again(&self, answer: Response) -> Trouble {
-        let error = RegistryError::refused(self.action("send a part of"), answer);
-        Trouble::Passing(error.into(), None)
+    /// The registry is somewhere else than we thought: it is asked, and if that does not help the
+    /// blob begins anew.
+    fn elsewhere(&mut self, answer: Response) -> Trouble {
+        let error = boxed(RegistryError::refused(
+            self.action("send a part of"),
+            answer,
+        ));
+        self.contradictions += 1;
+        match self.contradictions % 2 {
+            1 => Trouble::Passing(error, None),
+            _ => Trouble::Gone(error),
+        }
     }
 
     fn gone(&self, answer: Response) -> Trouble {
-        Trouble::Gone(RegistryError::refused(self.action("send"), answer).into())
+        Trouble::Gone(boxed(RegistryError::refused(self.action("send"), answer)))
     }
 
     fn refused(&self, doing: &str, answer: Response) -> Trouble {
         let passing = answer.passing();
-        let error = RegistryError::refused(self.action(doing), answer).into();
+        let error = boxed(RegistryError::refused(self.action(doing), answer));
         match passing {
             Some(Passing { asked }) => Trouble::Passing(error, asked),
             None => Trouble::Final(error),
@@ -409,4 +431,8 @@ impl<'a> Upload<'a> {
             self.target.name()
         )
     }
+}
+
+fn boxed(error: RegistryError) -> Box<TransportError> {
+    Box::new(error.into())
 }

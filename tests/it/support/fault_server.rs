@@ -34,6 +34,12 @@ impl Asked {
         self.headers.get(name).map(String::as_str)
     }
 
+    /// How long its body is said to be.
+    pub(crate) fn length(&self) -> usize {
+        let length = self.header("content-length");
+        length.and_then(|length| length.parse().ok()).unwrap_or(0)
+    }
+
     /// `METHOD TARGET`, and the range if one is asked for.
     pub(crate) fn line(&self) -> String {
         let range = self.header("range").map(|range| format!(" {range}"));
@@ -120,29 +126,39 @@ impl FaultServer {
 fn converse(stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &Answer) -> std::io::Result<()> {
     let mut stream = stream;
     let mut reader = BufReader::new(stream.try_clone()?);
-    let Some(mut asked) = read_request(&mut reader)? else {
+    let Some(mut asked) = read_head(&mut reader)? else {
         return Ok(());
     };
+    asked.body = vec![0; asked.length()];
+    reader.read_exact(&mut asked.body)?;
     {
         let mut kept = kept.lock().expect("no test panics here");
         asked.number = kept.len();
         kept.push(asked.clone());
     }
     let reply = answer(&asked);
-    let is_head = asked.method == "HEAD";
+    write_reply(&mut stream, reply, asked.method == "HEAD")
+}
+
+/// Writes an answer, or what there is of it.
+pub(super) fn write_reply(
+    stream: &mut TcpStream,
+    reply: Reply,
+    is_head: bool,
+) -> std::io::Result<()> {
     match reply {
         Reply::Whole(status, headers, body) => {
-            write_head(&mut stream, status, &headers, Some(body.len()))?;
+            write_head(stream, status, &headers, Some(body.len()))?;
             if !is_head {
                 stream.write_all(&body)?;
             }
         }
         Reply::Cut(status, headers, body, length) => {
-            write_head(&mut stream, status, &headers, Some(length))?;
+            write_head(stream, status, &headers, Some(length))?;
             stream.write_all(&body)?;
         }
         Reply::Endless => {
-            write_head(&mut stream, 200, &[], None)?;
+            write_head(stream, 200, &[], None)?;
             loop {
                 stream.write_all(&[b'x'; 1 << 16])?;
             }
@@ -154,7 +170,7 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &Answer) -> std
             }
         }
         Reply::Drip(length) => {
-            write_head(&mut stream, 200, &[], Some(length))?;
+            write_head(stream, 200, &[], Some(length))?;
             for _ in 0..length {
                 stream.write_all(b"x")?;
                 thread::sleep(Duration::from_millis(20));
@@ -166,7 +182,8 @@ fn converse(stream: TcpStream, kept: &Mutex<Vec<Asked>>, answer: &Answer) -> std
     stream.flush()
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Asked>> {
+/// Reads a request up to its body.
+pub(super) fn read_head(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Asked>> {
     // What is no text, such as the beginning of TLS, gets no answer.
     if reader
         .fill_buf()?
@@ -191,16 +208,11 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Ask
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|length| length.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    reader.read_exact(&mut body)?;
     Ok(Some(Asked {
         method,
         target,
         headers,
-        body,
+        body: Vec::new(),
         number: 0,
     }))
 }

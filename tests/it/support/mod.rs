@@ -7,6 +7,7 @@
 pub(crate) mod busybox;
 pub(crate) mod fault_server;
 pub(crate) mod file_set;
+pub(crate) mod gate;
 pub(crate) mod hostile;
 pub(crate) mod image_fixture;
 pub(crate) mod image_reader;
@@ -22,5 +23,6 @@ pub(crate) mod rich;
 pub(crate) mod sandbox;
 pub(crate) mod served;
 pub(crate) mod source;
+pub(crate) mod strict_registry;
 pub(crate) mod token_server;
 pub(crate) mod tree_text;

@@ -1,0 +1,44 @@
+"""What the backend reads from its environment, on top of what its image was built for."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Each image holds one environment's file, under this name. Variables win over it.
+CONFIG = Path(__file__).parent.parent / "config.env"
+
+
+class Environment(StrEnum):
+    """Where the backend runs."""
+
+    DEV = "dev"
+    STAGE = "stage"
+    PROD = "prod"
+
+
+class Settings(BaseSettings):
+    """Every setting, valid by construction."""
+
+    model_config = SettingsConfigDict(env_file=CONFIG, extra="forbid", env_ignore_empty=True)
+
+    environment: Environment = Environment.DEV
+    port: int = Field(8000, ge=0, le=65535)
+    log_level: str = "info"
+    debug: bool = False
+    metrics: bool = False
+    seed: bool = False
+    cors_origins: str = ""
+    # The database of DATABASE_URL's server; whatever the address says, environments never share one.
+    database_name: str = "app_dev"
+    database_url: SecretStr | None = None
+    # Who changes items must show it; without one, everybody may.
+    api_key: SecretStr | None = None
+
+    @field_validator("api_key")
+    @classmethod
+    def long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("at least 32 characters")
+        return key

@@ -1,0 +1,5 @@
+import { createAuth } from "./app.js";
+import { run } from "./kit/service.js";
+
+const { app, port, close } = await createAuth(process.env);
+await run("auth-service", app, port, close);
