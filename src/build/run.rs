@@ -139,6 +139,15 @@ pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>
     specs.collect()
 }
 
+/// What the spec of a request says, for the first platform that is built for.
+///
+/// # Errors
+/// Everything that is wrong with the spec itself; its graph of stages is not looked at.
+pub fn spec(request: &BuildRequest) -> Result<BuildSpec, BuildError> {
+    let host = Platform::host();
+    Ok(parse(request, request.platforms.first().unwrap_or(&host))?)
+}
+
 fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagnostics> {
     spec::parse(
         &request.source,

@@ -24,6 +24,7 @@ mod push;
 mod registry;
 mod serve;
 mod shared_cache;
+mod verify;
 
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
@@ -34,6 +35,7 @@ pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use shared_cache::SharedCacheArgs;
+pub(crate) use verify::{RequireArg, RunnerArg, VerifyArgs};
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())
@@ -95,6 +97,7 @@ pub(crate) enum Command {
     Push(PushArgs),
     Index(IndexArgs),
     Check(Box<CheckArgs>),
+    Verify(Box<VerifyArgs>),
     Inspect(InspectArgs),
     Serve(ServeArgs),
     Login(LoginArgs),
@@ -224,6 +227,8 @@ pub(crate) struct HowArgs {
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
     /// Build twice, the second time under other circumstances, and name what differs
+    ///
+    /// `boxwright verify` does this, and measures, starts and judges the image.
     #[arg(long)]
     pub(crate) verify: bool,
     /// Take from registries and the web only what the lock beside the spec says, and ask for no tag

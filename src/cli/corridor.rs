@@ -13,7 +13,7 @@ use boxwright::build::{
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
-use boxwright::spec::{ImageSource, Lock};
+use boxwright::spec::{BuildSpec, ImageSource, Lock};
 use boxwright::transport::TransportError;
 use boxwright::transport::http::HttpError;
 use boxwright::transport::registry::{RegistryError, RegistrySettings};
@@ -60,6 +60,18 @@ pub(crate) fn verify(
     observer: &dyn Observer,
 ) -> Result<Verification, Failure> {
     Ok(boxwright::build::verify(request, scratch, observer)?)
+}
+
+/// Reads a spec.
+pub(crate) fn spec(request: &BuildRequest) -> Result<BuildSpec, Failure> {
+    Ok(boxwright::build::spec(request)?)
+}
+
+/// The first name of the image that a build would make, if it has one.
+pub(crate) fn name(request: &BuildRequest) -> Result<Option<String>, Failure> {
+    let plans = boxwright::build::plans(request)?;
+    let mut names = plans.iter().flat_map(|plan| &plan.names);
+    Ok(names.next().map(ToString::to_string))
 }
 
 /// Copies what a build reads.

@@ -31,6 +31,7 @@ mod settings;
 mod summary;
 mod table;
 mod terminal;
+mod verify;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Push(args)) => push::run(args, environment, terminal),
         Some(Command::Index(args)) => index::run(args, environment, terminal),
         Some(Command::Check(args)) => check::run(args, environment, terminal),
+        Some(Command::Verify(args)) => verify::run(args, environment, terminal),
         Some(Command::Inspect(args)) => inspect::run(args, environment, terminal),
         Some(Command::Serve(args)) => serve::run(args, environment, terminal),
         Some(Command::Login(args)) => login::log_in_at(args, environment, terminal),

@@ -11,7 +11,8 @@ use boxwright::sandbox::{Limits, Secret};
 use boxwright::spec::{ImageSource, Lock, SourceText};
 
 use crate::cli::args::{
-    BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, ProgressArg, SecretSource, SharedCacheArgs,
+    BenchArgs, BuildArgs, CheckArgs, CommandArgs, LockArgs, Override, ProgressArg, SecretSource,
+    SharedCacheArgs, VerifyArgs,
 };
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::lock;
@@ -161,7 +162,7 @@ impl Environment {
             },
             shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
-            commands: self.commands(args)?,
+            commands: self.commands(&args.commands)?,
             epoch: self.epoch()?,
             spec_file,
         })
@@ -197,8 +198,7 @@ impl Environment {
     }
 
     /// What commands are given.
-    fn commands(&self, args: &BuildArgs) -> Result<CommandSettings, Failure> {
-        let given = &args.commands;
+    fn commands(&self, given: &CommandArgs) -> Result<CommandSettings, Failure> {
         let mut secrets = BTreeMap::new();
         for secret in &given.secrets {
             let bytes = match &secret.source {
@@ -302,6 +302,37 @@ impl Environment {
             registries: self.registries(&args.network),
             ..self.bare_request(spec_file)?
         })
+    }
+
+    /// The build that `boxwright verify` does; everything of it lies in `place`.
+    pub(crate) fn verify_request(
+        &self,
+        args: &VerifyArgs,
+        spec: &Path,
+        place: &Path,
+    ) -> Result<BuildRequest, Failure> {
+        let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
+        let bug = |error| Failure::failed(Blame::Bug, &error);
+        let spec_file = spec_file(spec)?;
+        Ok(BuildRequest {
+            lock: lock_of(&spec_file, args.locked)?,
+            target: args.target.clone(),
+            arg_overrides: self.overrides(&args.args)?,
+            outputs: vec![ImageSource::OciArchive {
+                file: place.join("image.tar"),
+                reference: None,
+            }],
+            names: vec![name.parse().map_err(bug)?],
+            store_root: place.join("store"),
+            registries: self.registries(&args.network),
+            commands: self.commands(&args.commands)?,
+            ..self.bare_request(spec_file)?
+        })
+    }
+
+    /// Variables with their values, for a container.
+    pub(crate) fn variables(&self, typed: &[Override]) -> Result<Vec<(String, String)>, Failure> {
+        self.overrides(typed)
     }
 
     /// The build of a spec, of which nothing was said but which.

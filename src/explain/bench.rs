@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 mod html;
 
+pub(crate) use html::escaped;
 pub use html::html;
 
 /// What has happened to the files between two builds.

@@ -9,12 +9,17 @@
 //!
 //! OCI image spec: `config.md` for what the settings mean, `layer.md` for what hides what.
 
+pub mod acceptance;
 pub mod bench;
 pub mod check;
 pub mod error;
 pub mod inspect;
 pub mod size;
 
+pub use acceptance::{
+    Acceptance, BuildFigures, CheckFigures, ContextFigures, Demands, Figures, Health, Judgement,
+    ReadOnly, RunFigures, Start, Stop, Subject as Judged, UserFigures, Verdict, judge,
+};
 pub use bench::{BenchLine, BenchReport, LayerShare, Scenario, Spread};
 pub use check::{
     Allowed, CheckReport, Code, Contents, Finding, FoundIn, LayerOrigin, Severity, Subject,

@@ -7,6 +7,7 @@
 //! Which keys a map may have stands in [`shapes`], one table for the decoder, its suggestions and
 //! the test that compares it with the schema.
 
+mod budget;
 mod config;
 mod fields;
 mod lock;

@@ -13,6 +13,7 @@
 
 pub mod action;
 pub mod arguments;
+pub mod budget;
 pub mod config;
 mod decode;
 pub mod diagnostic;
@@ -35,6 +36,7 @@ pub use action::{
 };
 pub use arguments::ExpandError;
 pub(crate) use arguments::nearest;
+pub use budget::Budget;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 
 use crate::oci::{Platform, Reference};
 use crate::spec::action::Step;
+use crate::spec::budget::Budget;
 use crate::spec::config::Config;
 use crate::spec::error::ValueError;
 use crate::spec::image_source::ImageSource;
@@ -54,6 +55,9 @@ pub struct BuildSpec {
     pub contexts: Contexts,
     /// How layers are compressed, where the spec says so.
     pub compression: Option<Spanned<Compression>>,
+    /// What `boxwright verify` demands of the image; it changes no digest.
+    #[schemars(with = "Option<Budget>")]
+    pub budget: Budget,
     /// The stages in the order of the file, which means nothing.
     #[schemars(with = "BTreeMap<Name, Stage>")]
     pub stages: Vec<Stage>,

@@ -1,5 +1,6 @@
 //! One binary of integration tests; one line of purpose per module.
 
+mod acceptance; // images are measured, started, asked and judged
 mod add; // files of the web, known by their digests
 mod architecture; // the rules of the house, kept by reading the sources
 mod bench; // the caching benchmark measures whole builds and leaves files alone

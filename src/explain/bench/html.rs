@@ -243,7 +243,7 @@ fn percent(share: f64) -> String {
 }
 
 /// Text that may stand between tags and in attributes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -55,6 +55,7 @@ impl Decoder<'_> {
             profile: self.chosen(&profiles),
             contexts: self.contexts(&fields),
             compression: self.optional(&fields, "compression"),
+            budget: self.budget(&fields),
             stages: self.stages(&fields),
             args: self.args.clone(),
         };

@@ -102,6 +102,8 @@ const WRONG_SHAPES: &[&str] = &[
     "tags-text",
     "platform-bad",
     "compression-bad",
+    "budget-bad",
+    "budget-text",
     "contexts-list",
     "context-name-bad",
     "arg-list",

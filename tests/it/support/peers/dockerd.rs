@@ -64,6 +64,11 @@ impl Dockerd {
         client(self.keeper.dir(), args)
     }
 
+    /// Where the daemon listens, as `DOCKER_HOST` has it.
+    pub(crate) fn host(&self) -> String {
+        socket(self.keeper.dir())
+    }
+
     /// A client that can build with BuildKit on this daemon: newer ones need a plugin for it, which
     /// the distribution's own client, if it stands beside a newer one, does not.
     pub(crate) fn buildkit_client(&self) -> Result<PathBuf, Skip> {

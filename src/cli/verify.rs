@@ -1,0 +1,215 @@
+//! `boxwright verify`: the acceptance run. Builds, measures, starts, asks and stops; what it means
+//! is judged in the study.
+//!
+//! Everything happens in a scratch folder with stores of its own. What starts the image stands
+//! behind the trait [`runner::Runner`]; today that is podman or docker.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use boxwright::build::BuildRequest;
+use boxwright::explain::acceptance::{html, judge, junit};
+use boxwright::explain::{Acceptance, Allowed, Code, Demands, Figures, RunFigures};
+use boxwright::oci::Platform;
+use boxwright::spec::BuildSpec;
+
+use crate::cli::args::{RequireArg, RunnerArg, VerifyArgs};
+use crate::cli::corridor;
+use crate::cli::exit::{Blame, Failure};
+use crate::cli::settings::Environment;
+use crate::cli::table::json_text;
+use crate::cli::terminal::Terminal;
+use crate::cli::verify::measure::Built;
+use crate::cli::verify::runner::{Reason, Runner};
+use crate::cli::verify::service::Service;
+
+mod asking;
+mod engine;
+mod interrupt;
+mod measure;
+mod podman;
+mod runner;
+mod service;
+mod shown;
+
+/// Verifies each spec; the judgements go to standard output.
+pub(crate) fn run(
+    args: &VerifyArgs,
+    environment: &Environment,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let scratch = match &args.scratch {
+        Some(folder) => tempfile::tempdir_in(folder),
+        None => tempfile::tempdir(),
+    };
+    let scratch = scratch.map_err(|error| Failure::system("make a scratch folder", &error))?;
+    // What is wrong with any of the specs is told before the first is built.
+    let subjects: Result<Vec<Subject>, Failure> = args
+        .specs
+        .iter()
+        .enumerate()
+        .map(|(number, spec)| {
+            let place = scratch.path().join(number.to_string());
+            Subject::read(args, environment, spec, &place)
+        })
+        .collect();
+    let subjects = subjects?;
+    let runner = runner(args, &scratch.path().join("p"), terminal)?;
+    let run = Run {
+        args,
+        env: environment.variables(&args.env)?,
+        runner,
+        terminal,
+    };
+    let mut all = Vec::new();
+    for subject in subjects {
+        let found = run.verify(subject)?;
+        if !args.json {
+            terminal.print(&shown::table(&found, terminal.width()))?;
+        }
+        all.push(found);
+    }
+    write(args.junit.as_deref(), || junit(&all))?;
+    write(args.html.as_deref(), || html(&all))?;
+    if args.json {
+        terminal.print(&json_text(&all))?;
+    }
+    match all.iter().all(|one| one.passed) {
+        true => Ok(()),
+        false => Err(Failure::SaidAlready),
+    }
+}
+
+fn write(file: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    fs::write(file, text())
+        .map_err(|error| Failure::system(format!("write {}", file.display()), &error))
+}
+
+/// What starts images, or why nothing does; one that was asked for by name must work.
+fn runner(
+    args: &VerifyArgs,
+    scratch: &Path,
+    terminal: &Terminal,
+) -> Result<Result<Box<dyn Runner>, Reason>, Failure> {
+    let found = runner::choose(args.runner, scratch);
+    match (&found, args.runner) {
+        (Ok(runner), _) => terminal.say(&format!("Images are started with {}.\n", runner.name())),
+        (Err(why), RunnerArg::Auto | RunnerArg::None) => {
+            terminal.say(&format!("No image is started: {why}.\n"));
+        }
+        (Err(why), RunnerArg::Podman | RunnerArg::Docker) => {
+            let headline = format!("cannot start images as asked: {why}");
+            return Err(Failure::new(Blame::System, headline)
+                .hint("with --runner auto the start is skipped where nothing works"));
+        }
+    }
+    Ok(found)
+}
+
+/// One spec that is to be verified.
+struct Subject {
+    request: BuildRequest,
+    spec: BuildSpec,
+    /// The image's first name, and what it runs on.
+    image: String,
+    platform: Platform,
+    /// A folder of its own.
+    place: PathBuf,
+}
+
+impl Subject {
+    fn read(
+        args: &VerifyArgs,
+        environment: &Environment,
+        spec: &Path,
+        place: &Path,
+    ) -> Result<Subject, Failure> {
+        let mut request = environment.verify_request(args, spec, place)?;
+        let spec = corridor::spec(&request)?;
+        let host = Platform::host();
+        let platform = match &spec.platforms[..] {
+            [first, ..] if !spec.platforms.iter().any(|one| one.value == host) => {
+                first.value.clone()
+            }
+            _ => host,
+        };
+        request.platforms = vec![platform.clone()];
+        let named = corridor::name(&request)?;
+        Ok(Subject {
+            image: named.unwrap_or_else(|| "an image without a name".to_owned()),
+            request,
+            spec,
+            platform,
+            place: place.to_owned(),
+        })
+    }
+}
+
+struct Run<'a> {
+    args: &'a VerifyArgs,
+    /// Variables for containers.
+    env: Vec<(String, String)>,
+    runner: Result<Box<dyn Runner>, Reason>,
+    terminal: &'a Terminal,
+}
+
+impl Run<'_> {
+    fn verify(&self, subject: Subject) -> Result<Acceptance, Failure> {
+        let name = subject.request.spec_file.display().to_string();
+        fs::create_dir_all(&subject.place)
+            .map_err(|error| Failure::system("make a scratch folder", &error))?;
+        let allowed = Allowed::from_iter(self.args.allow.iter().copied());
+        let built = measure::build(&subject.request, &subject.spec, allowed, self.terminal);
+        let (build, run) = match built {
+            Ok(built) => {
+                let run = self.start(&subject, &built)?;
+                (Ok(built.figures), run)
+            }
+            Err(why) => (Err(why), Err("there is no image".to_owned())),
+        };
+        measure::clear(&subject.place)?;
+        let figures = Figures {
+            spec: name,
+            image: subject.image,
+            platform: subject.platform.to_string(),
+            runner: self.runner.as_ref().ok().map(|one| one.name().to_owned()),
+            build,
+            run,
+        };
+        let demands = Demands {
+            start: self.args.require.contains(&RequireArg::Start),
+        };
+        Ok(judge(figures, &subject.spec.budget, demands))
+    }
+
+    fn start(
+        &self,
+        subject: &Subject,
+        built: &Built,
+    ) -> Result<Result<RunFigures, Reason>, Failure> {
+        let runner = match &self.runner {
+            Ok(runner) => runner,
+            Err(why) => return Ok(Err(why.clone())),
+        };
+        let host = Platform::host();
+        if subject.platform != host {
+            let platform = &subject.platform;
+            return Ok(Err(format!("it is for {platform}, and this is {host}")));
+        }
+        let service = Service {
+            runner: &**runner,
+            archive: &built.archive,
+            name: &built.name,
+            config: &built.config,
+            budget: &subject.spec.budget,
+            args: self.args,
+            env: &self.env,
+            terminal: self.terminal,
+            root_is_allowed: self.args.allow.contains(&Code::RootUser),
+        };
+        service.measure().map(Ok)
+    }
+}

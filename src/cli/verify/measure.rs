@@ -1,0 +1,198 @@
+//! Measuring builds: cold, warm, and once more under other circumstances.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use boxwright::build::{BuildReport, BuildRequest, Event, Observer, Verification};
+use boxwright::explain::{
+    Allowed, BuildFigures, CheckFigures, CheckReport, ContextFigures, Severity,
+};
+use boxwright::oci::RuntimeConfig;
+use boxwright::spec::{BuildSpec, ImageSource, Name};
+
+use crate::cli::cache;
+use crate::cli::corridor;
+use crate::cli::exit::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::settings::ProgressStyle;
+use crate::cli::terminal::Terminal;
+
+/// An image that was built and measured.
+pub(crate) struct Built {
+    pub(crate) figures: BuildFigures,
+    pub(crate) archive: PathBuf,
+    /// The name that the archive gives it.
+    pub(crate) name: String,
+    pub(crate) config: RuntimeConfig,
+}
+
+/// Builds three times and looks into the image.
+///
+/// # Errors
+/// There is no image; why, in words for the report.
+pub(crate) fn build(
+    request: &BuildRequest,
+    spec: &BuildSpec,
+    allowed: Allowed,
+    terminal: &Terminal,
+) -> Result<Built, String> {
+    let said = |failure: Failure| {
+        let text = failure.render(terminal.width());
+        terminal.say(&text);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        plain.lines().collect::<Vec<_>>().join("; ")
+    };
+    let observer = Contexts::new(terminal);
+    terminal.say(&format!("{}\n", request.spec_file.display()));
+    let timed = |what: &str| {
+        terminal.say(&format!("  building it {what} …\n"));
+        let began = Instant::now();
+        let report = corridor::build(request, &observer).map_err(said)?;
+        Ok::<(BuildReport, Duration), String>((report, began.elapsed()))
+    };
+    let (first, cold) = timed("from nothing")?;
+    let (second, warm) = timed("again")?;
+    terminal.say("  building it elsewhere …\n");
+    let place = request.store_root.parent().unwrap_or(Path::new(""));
+    let quiet = Progress::new(ProgressStyle::Quiet, terminal);
+    let other = corridor::verify(request, &place.join("other"), &quiet).map_err(said)?;
+    let check = corridor::check_spec(request, allowed, &quiet).map_err(said)?;
+    let ImageSource::OciArchive { file, .. } = &request.outputs[0] else {
+        return Err("it was not written to an archive".to_owned());
+    };
+    let image = ImageSource::OciArchive {
+        file: file.clone(),
+        reference: None,
+    };
+    let looked = corridor::inspect(&image, &request.store_root, request.registries.clone(), 0);
+    let looked = looked.map_err(said)?;
+    Ok(Built {
+        figures: BuildFigures {
+            manifest: first.manifest,
+            warm_manifest: second.manifest,
+            other_manifest: other.again,
+            differences: differences(&other),
+            cold,
+            warm,
+            size: looked.size,
+            unpacked: looked.uncompressed,
+            layers: first.layers.len() as u64,
+            context: observer.figures(request, spec),
+            check: found(&check),
+        },
+        archive: file.clone(),
+        name: first.names.first().cloned().unwrap_or_default(),
+        config: looked.config,
+    })
+}
+
+/// Removes what the builds left; trees of commands may belong to ids of a namespace, which a plain
+/// removal cannot take away.
+pub(crate) fn clear(place: &Path) -> Result<(), Failure> {
+    for store in [place.join("store"), place.join("other/store")] {
+        if store.exists() {
+            cache::swept(&store)?;
+        }
+    }
+    fs::remove_dir_all(place).map_err(|error| {
+        let doing = format!("remove the scratch folder {}", place.display());
+        Failure::system(doing, &error)
+    })
+}
+
+fn differences(verification: &Verification) -> Vec<String> {
+    let lines = verification.differences.iter();
+    lines
+        .map(|one| format!("{} in {}: {}", one.path, one.layer, one.what))
+        .collect()
+}
+
+fn found(report: &CheckReport) -> CheckFigures {
+    let errors = report.findings.iter();
+    let errors = errors.filter(|finding| finding.severity == Severity::Error);
+    CheckFigures {
+        errors: errors
+            .map(|finding| match &finding.path {
+                Some(path) => format!("{}: {path}: {}", finding.code, finding.message),
+                None => format!("{}: {}", finding.code, finding.message),
+            })
+            .collect(),
+        warnings: report.count(Severity::Warning),
+    }
+}
+
+/// Listens for what contexts hold; warnings are shown as ever.
+struct Contexts {
+    shown: Progress,
+    walked: Mutex<BTreeMap<String, (u64, u64)>>,
+}
+
+impl Contexts {
+    fn new(terminal: &Terminal) -> Contexts {
+        Contexts {
+            shown: Progress::new(ProgressStyle::Quiet, terminal),
+            walked: Mutex::default(),
+        }
+    }
+
+    fn figures(&self, request: &BuildRequest, spec: &BuildSpec) -> ContextFigures {
+        let walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = ContextFigures::default();
+        for (name, (files, bytes)) in walked.iter() {
+            let named = name.parse::<Name>().ok();
+            let directory = named.and_then(|name| spec.contexts.directory(&name));
+            let directory = match directory {
+                Some(named) => named.value.as_path(),
+                None => spec.contexts.main_directory(),
+            };
+            let mut overrides = request.context_overrides.iter();
+            let instead = overrides.find(|(other, _)| other.as_str() == name);
+            let directory = match instead {
+                Some((_, directory)) => directory.clone(),
+                None => request.folder().join(directory),
+            };
+            let (all_files, all_bytes) = everything(directory);
+            sum.files += files;
+            sum.bytes += bytes;
+            sum.all_files += all_files;
+            sum.all_bytes += all_bytes;
+        }
+        sum
+    }
+}
+
+impl Observer for Contexts {
+    fn event(&self, event: Event<'_>) {
+        if let Event::ContextWalked {
+            name, files, bytes, ..
+        } = event
+        {
+            let mut walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
+            walked.insert(name.to_owned(), (files, bytes));
+        }
+        self.shown.event(event);
+    }
+}
+
+/// Regular files below a directory with their bytes; links are not followed, and what cannot be
+/// read is not counted.
+fn everything(directory: PathBuf) -> (u64, u64) {
+    let (mut files, mut bytes) = (0, 0);
+    let mut left = vec![directory];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => left.push(entry.path()),
+                Ok(found) if found.is_file() => {
+                    files += 1;
+                    bytes += found.len();
+                }
+                _ => {}
+            }
+        }
+    }
+    (files, bytes)
+}
