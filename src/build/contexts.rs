@@ -1,6 +1,7 @@
 //! Contexts: each directory walked once in a build, and made into a tree if somebody asks for it.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use crate::build::request::BuildRequest;
 use crate::context::{Snapshot, Survey, Wanted, rules_for};
 use crate::oci::Digest;
 use crate::plan::PlannedContext;
+use crate::spec::ImageSource;
 use crate::store::{FileIndex, Store};
 use crate::tree::LayerPath;
 
@@ -18,6 +20,8 @@ pub(crate) struct Contexts<'a> {
     request: &'a BuildRequest,
     store: &'a Store,
     observer: &'a dyn Observer,
+    /// Where the image goes.
+    outputs: Vec<ImageSource>,
     taken: Mutex<BTreeMap<Identity, Arc<Context>>>,
 }
 
@@ -52,11 +56,13 @@ impl<'a> Contexts<'a> {
         request: &'a BuildRequest,
         store: &'a Store,
         observer: &'a dyn Observer,
+        outputs: Vec<ImageSource>,
     ) -> Contexts<'a> {
         Contexts {
             request,
             store,
             observer,
+            outputs,
             taken: Mutex::default(),
         }
     }
@@ -79,7 +85,8 @@ impl<'a> Contexts<'a> {
 
     fn survey(&self, planned: &PlannedContext, directory: &Path) -> Result<Context, BuildError> {
         let spec_file = planned.is_main.then_some(self.request.spec_file.as_path());
-        let rules = rules_for(directory, spec_file)?;
+        let mut rules = rules_for(directory, spec_file)?;
+        rules.leave_out(&self.own_files(directory));
         let wanted = match planned.wanted.iter().any(LayerPath::is_root) {
             true => Wanted::All,
             false => Wanted::Below(planned.wanted.clone()),
@@ -99,6 +106,32 @@ impl<'a> Contexts<'a> {
             notes: std::mem::take(&mut survey.notes),
             state: Mutex::new(State::Surveyed(Box::new(survey))),
         })
+    }
+
+    /// What this build itself writes into a context: its store and its outputs. An image must not
+    /// hold what the last build left.
+    fn own_files(&self, directory: &Path) -> Vec<Vec<u8>> {
+        let Ok(root) = std::fs::canonicalize(directory) else {
+            return Vec::new();
+        };
+        let outputs = self.outputs.iter().filter_map(|output| match output {
+            ImageSource::Registry(_) => None,
+            ImageSource::Layout { dir, .. } => Some(dir),
+            ImageSource::OciArchive { file, .. } | ImageSource::DockerArchive { file, .. } => {
+                Some(file)
+            }
+        });
+        let own = outputs.chain([&self.request.store_root]);
+        let below = own.filter_map(|path| {
+            let parent = std::fs::canonicalize(match path.parent() {
+                Some(parent) if parent != Path::new("") => parent,
+                _ => Path::new("."),
+            });
+            let real = parent.ok()?.join(path.file_name()?);
+            let below = real.strip_prefix(&root).ok()?;
+            Some(below.as_os_str().as_bytes().to_vec())
+        });
+        below.filter(|path| !path.is_empty()).collect()
     }
 
     /// The files of a context.
@@ -141,5 +174,5 @@ impl<'a> Contexts<'a> {
 fn index_key(directory: &Path) -> Digest {
     let real = std::fs::canonicalize(directory);
     let path = real.as_deref().unwrap_or(directory);
-    Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+    Digest::of(path.as_os_str().as_bytes())
 }

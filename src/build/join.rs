@@ -60,7 +60,7 @@ pub struct JoinedImage {
 /// output that cannot be written.
 pub fn join(request: &JoinRequest, observer: &dyn Observer) -> Result<JoinReport, BuildError> {
     let registries = RegistryClient::new(request.registries.clone());
-    outputs::check(&request.outputs, &registries)?;
+    outputs::check(&request.outputs, &[&request.store_root], &registries)?;
     let store = Store::open(&request.store_root)?;
     let parcels = request.sources.iter().map(|source| match source {
         ImageSource::Registry(reference) => Parcel::of_registry(&registries, reference, &store),

@@ -53,7 +53,7 @@ pub fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, BuildError>
     let plans = plans(request)?;
     let plan = &plans[0];
     let store = Store::open(&request.store_root)?;
-    let contexts = Contexts::new(request, &store, &Silent);
+    let contexts = Contexts::new(request, &store, &Silent, request.outputs.clone());
     let registries = RegistryClient::new(request.registries.clone());
     let workshop = Workshop::new(request, plan, &store, &Silent, &contexts, &registries);
     let spec_file = inside(into, &request.spec_file)?;

@@ -11,7 +11,7 @@ use crate::oci::{BlobSource, Reference};
 use crate::spec::ImageSource;
 use crate::store::Store;
 use crate::transport::registry::{RegistryClient, RegistryError};
-use crate::transport::{self, Output, Parcel, TransportError, Written};
+use crate::transport::{self, Output, OutputError, Parcel, TransportError, Written};
 
 /// What is written, and what it takes.
 pub(crate) struct Outputs<'a> {
@@ -29,8 +29,25 @@ pub(crate) struct Outputs<'a> {
 /// What cannot be done is said before the build, not after it.
 pub(crate) fn check(
     outputs: &[ImageSource],
+    inputs: &[&Path],
     registries: &RegistryClient,
 ) -> Result<(), BuildError> {
+    for output in outputs {
+        let path = match output {
+            ImageSource::Registry(_) => continue,
+            ImageSource::Layout { dir, .. } => dir,
+            ImageSource::OciArchive { file, .. } | ImageSource::DockerArchive { file, .. } => file,
+        };
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let taken = inputs
+            .iter()
+            .find(|input| real(path).is_some() && real(path) == real(input));
+        if let Some(input) = taken {
+            return Err(BuildError::Output(OutputError {
+                message: format!("{output} would take the place of {}", input.display()),
+            }));
+        }
+    }
     let to_registry = outputs.iter().find_map(|output| match output {
         ImageSource::Registry(reference) => Some(reference),
         _ => None,

@@ -27,13 +27,19 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    outputs::check(&request.outputs, &registries)?;
+    let inputs = [request.spec_file.as_path(), &request.store_root];
+    outputs::check(&request.outputs, &inputs, &registries)?;
     let client = RegistryClient::new(request.registries.clone());
     let (store, caches) = match request.cache {
         CacheUse::All => shared_cache::with_caches(store, &request.shared, client),
         CacheUse::BasesOnly => (store, None),
     };
-    let contexts = Contexts::new(request, &store, observer);
+    let names = names(request, &plans[0]);
+    let wanted = match request.outputs.is_empty() {
+        true => vec![request.default_output(&names)],
+        false => request.outputs.clone(),
+    };
+    let contexts = Contexts::new(request, &store, observer, wanted.clone());
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
     let mut lines = Vec::new();
@@ -58,11 +64,6 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         .iter()
         .for_each(|text| observer.event(Event::Note { text }));
     let set = ImageSet::new(images)?;
-    let names = names(request, &plans[0]);
-    let wanted = match request.outputs.is_empty() {
-        true => vec![request.default_output(&names)],
-        false => request.outputs.clone(),
-    };
     let outputs = Outputs {
         wanted,
         images: &set,

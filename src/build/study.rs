@@ -35,7 +35,7 @@ pub fn check_spec(
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    let contexts = Contexts::new(request, &store, observer);
+    let contexts = Contexts::new(request, &store, observer, request.outputs.clone());
     let workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;

@@ -13,7 +13,7 @@ use crate::cli::args::LockArgs;
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::progress::line::printable;
-use crate::cli::settings::Environment;
+use crate::cli::settings::{Environment, MOST_TEXT, read_at_most};
 use crate::cli::terminal::{DIM, Terminal};
 
 /// Writes the lock, or with `--check` compares it.
@@ -79,7 +79,11 @@ pub(crate) fn existing(path: &Path) -> Result<Lock, Failure> {
 
 fn read(path: &Path) -> Result<Option<Lock>, Failure> {
     let name = path.display().to_string();
-    let bytes = match std::fs::read(path) {
+    // It comes with the sources, and what is in their place may be no file.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::new(Blame::Input, format!("{name} is no file")));
+    }
+    let bytes = match read_at_most(path, MOST_TEXT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(|error| Failure::system(format!("read {name}"), &error))?,
     };

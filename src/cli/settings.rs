@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,11 +173,11 @@ impl Environment {
     fn shared_cache(&self, args: &SharedCacheArgs) -> Result<SharedCacheSettings, Failure> {
         let key = match (&args.cache_key, self.text("BOXWRIGHT_CACHE_KEY")) {
             (Some(path), _) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = read_at_most(path, MOST_TEXT).map_err(|error| {
                     let headline = format!("cannot read the cache's key {}", path.display());
                     Failure::new(Blame::CommandLine, headline).because(&error)
                 })?;
-                Some(text.trim().to_owned())
+                Some(String::from_utf8_lossy(&text).trim().to_owned())
             }
             (None, variable) => variable,
         };
@@ -202,7 +203,7 @@ impl Environment {
         let mut secrets = BTreeMap::new();
         for secret in &given.secrets {
             let bytes = match &secret.source {
-                SecretSource::File(path) => std::fs::read(path).map_err(|error| {
+                SecretSource::File(path) => read_at_most(path, MOST_TEXT).map_err(|error| {
                     let doing = format!("read the secret {}", path.display());
                     Failure::new(Blame::CommandLine, format!("cannot {doing}")).because(&error)
                 })?,
@@ -406,6 +407,23 @@ impl ProgressStyle {
     }
 }
 
+/// The most that a spec, a lock, a key or a secret may have: a device must not fill the memory.
+pub(crate) const MOST_TEXT: u64 = 16 << 20;
+
+/// A file's bytes.
+pub(crate) fn read_at_most(file: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file)?;
+    opened.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it has more than {most} bytes"),
+        )),
+        false => Ok(bytes),
+    }
+}
+
 /// The lock beside a spec, if it is wanted.
 fn lock_of(spec_file: &Path, is_wanted: bool) -> Result<Option<Lock>, Failure> {
     let lock = is_wanted.then(|| lock::existing(&lock::lock_file(spec_file)));
@@ -477,9 +495,11 @@ fn spec_file(typed: &Path) -> Result<PathBuf, Failure> {
 
 fn read_spec(file: &Path) -> Result<Arc<SourceText>, Failure> {
     let name = file.display().to_string();
-    let bytes = std::fs::read(file).map_err(|error| {
+    let bytes = read_at_most(file, MOST_TEXT).map_err(|error| {
         let blame = match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory => Blame::Input,
+            std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::IsADirectory
+            | std::io::ErrorKind::FileTooLarge => Blame::Input,
             _ => Blame::System,
         };
         Failure::new(blame, format!("cannot read the spec {name}")).because(&error)

@@ -61,6 +61,28 @@ impl IgnoreRules {
         Ok(IgnoreRules { rules })
     }
 
+    /// Leaves out these paths and all below them, whatever the other rules say.
+    pub fn leave_out(&mut self, paths: &[Vec<u8>]) {
+        for path in paths {
+            let mut pattern = Vec::with_capacity(path.len());
+            for &byte in path {
+                if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\') {
+                    pattern.push(b'\\');
+                }
+                pattern.push(byte);
+            }
+            // A pattern without wildcards can be no wrong one.
+            if let Ok(pattern) = Pattern::compile(&pattern) {
+                self.rules.push(Rule {
+                    pattern,
+                    takes_in: false,
+                    line: 0,
+                    text: String::from_utf8_lossy(path).into_owned(),
+                });
+            }
+        }
+    }
+
     /// Rules from single patterns, such as those of `exclude:`. Nothing is a comment here.
     ///
     /// # Errors

@@ -89,7 +89,12 @@ pub fn unpack_archive(
         codec: Codec::None,
         diff_id: DiffId(tar),
     };
-    let changes = index(store, &blob, limits, space)?.changes;
+    let indexed = index(store, &blob, limits, space);
+    if indexed.is_err() {
+        // Nobody will want the rest of what was refused.
+        let _ = std::fs::remove_file(store.blob_path(&tar));
+    }
+    let changes = indexed?.changes;
     for (path, change) in changes.iter() {
         if !matches!(change, Change::Put(_)) {
             return Err(ArchiveError::Entry {

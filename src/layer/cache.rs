@@ -117,6 +117,9 @@ pub fn provide(
         if let Ok(changeset) = changes.digest()
             && let Some(layer) = find(&changeset, store, options.compression, options.epoch)?
         {
+            // Whoever takes this layer over wants to know these, too.
+            store.touch(&shape);
+            store.touch(&key::frame_table(&layer.digest));
             return Ok(Provided {
                 layer,
                 changeset,

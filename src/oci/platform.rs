@@ -1,6 +1,6 @@
 //! Platforms: `os/architecture[/variant]`, in Go's names, as the image spec asks.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -94,10 +94,20 @@ impl FromStr for Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant
-            .iter()
-            .try_for_each(|variant| write!(f, "/{variant}"))
+        // Both may come from a stranger's config, and go to a terminal.
+        let mut write = |text: &str| {
+            text.chars().try_for_each(|character| match character {
+                character if character.is_control() => write!(f, "{}", character.escape_default()),
+                character => f.write_char(character),
+            })
+        };
+        write(&self.os)?;
+        write("/")?;
+        write(&self.architecture)?;
+        self.variant.iter().try_for_each(|variant| {
+            write("/")?;
+            write(variant)
+        })
     }
 }
 

@@ -57,6 +57,9 @@ impl Store {
         root: &Path,
         lock: fn(&Path) -> Result<Lock, StoreError>,
     ) -> Result<Store, StoreError> {
+        if !may_be_store(root)? {
+            return Err(StoreError::NoStore(root.to_owned()));
+        }
         for folder in ["blobs/sha256", "records", "index", "tmp"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
@@ -322,6 +325,43 @@ impl Store {
             false => self.write_whole(&path, |file| file.write_all(bytes)),
         }
     }
+}
+
+/// Whether a folder is a store, or one in the making, or empty: whatever else is in it, such as an
+/// image layout, must not be taken for our own and cleaned away.
+fn may_be_store(root: &Path) -> Result<bool, StoreError> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        entries => entries.map_err(StoreError::io("list", root))?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        names.insert(entry.map_err(StoreError::io("list", root))?.file_name());
+    }
+    let has = |name: &str| names.contains(std::ffi::OsStr::new(name));
+    // A kill may have come before the version was written.
+    let in_the_making = ["blobs", "records", "index", "tmp"];
+    let is_begun = in_the_making.iter().filter(|name| has(name)).count();
+    let is_ours = |name: &std::ffi::OsString| {
+        let more = ["lock", "unsynced"];
+        in_the_making.iter().chain(&more).any(|known| name == known)
+    };
+    let is_empty_so_far = || -> io::Result<bool> {
+        for name in in_the_making.iter().filter(|name| has(name)) {
+            let inside = fs::read_dir(root.join(name))?;
+            for entry in inside {
+                if entry?.file_name() != "sha256" {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    };
+    Ok(names.is_empty()
+        || has("version")
+        || (names.iter().all(is_ours)
+            && (is_begun == in_the_making.len()
+                || is_empty_so_far().map_err(StoreError::io("list", root))?)))
 }
 
 /// Waits until the bytes are on the disk: a name must never get there before them.

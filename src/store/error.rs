@@ -34,6 +34,9 @@ pub enum StoreError {
     /// A newer Boxwright made the store.
     #[error("open the store {}: it was made by a newer boxwright; use that one, or another --store", .0.display())]
     Newer(PathBuf),
+    /// The folder holds something that is no store.
+    #[error("open the store {}: the folder is not empty and no store of boxwright's; name another with --store or BOXWRIGHT_STORE", .0.display())]
+    NoStore(PathBuf),
     /// A build is running, and what was asked for needs the store alone.
     #[error("lock the store {}: a build is using it; try again when it is done", .0.display())]
     Busy(PathBuf),

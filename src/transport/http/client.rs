@@ -212,6 +212,7 @@ impl HttpClient {
             config = config.tls_config(tls_config(&self.settings, trust)?);
         }
         let connector = DefaultConnector::new().chain(Watch {
+            answer: patience.answer,
             idle: patience.idle,
             meter: Arc::clone(&self.meter),
         });

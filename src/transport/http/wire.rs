@@ -52,7 +52,9 @@ impl Meter {
 /// Puts [`Watched`] around connections.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// The longest wait for anything.
+    /// The longest wait for the headers of an answer.
+    pub(crate) answer: Duration,
+    /// The longest wait for anything else.
     pub(crate) idle: Duration,
     /// Where bytes are counted.
     pub(crate) meter: Arc<Meter>,
@@ -62,6 +64,7 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Watched<T> {
     inner: T,
+    answer: Duration,
     idle: Duration,
     meter: Arc<Meter>,
 }
@@ -76,6 +79,7 @@ impl<In: Transport> Connector<In> for Watch {
     ) -> Result<Option<Watched<In>>, ureq::Error> {
         Ok(chained.map(|inner| Watched {
             inner,
+            answer: self.answer,
             idle: self.idle,
             meter: Arc::clone(&self.meter),
         }))
@@ -84,10 +88,12 @@ impl<In: Transport> Connector<In> for Watch {
 
 impl<T> Watched<T> {
     fn cut(&self, timeout: NextTimeout) -> NextTimeout {
-        // How long an answer may take has a limit of its own: who has taken a large blob looks at
-        // it first.
         let is_answer = timeout.reason == ureq::Timeout::RecvResponse;
-        match *timeout.after > self.idle && !is_answer {
+        // How long an answer may take has a limit of its own: who has taken a large blob looks at
+        // it first. The library counts the body in, so that what is left of the limit says where
+        // we are: all of it before the headers, less behind them. There only silence counts.
+        let is_body = is_answer && *timeout.after < self.answer;
+        match is_body || (*timeout.after > self.idle && !is_answer) {
             true => NextTimeout {
                 after: Wait::Exact(self.idle),
                 reason: timeout.reason,
