@@ -165,6 +165,7 @@ fn whole_build(seeded: &Seeded, store: &Path) {
         spec_file: seeded.below("boxwright.yaml"),
         source: Arc::new(source.expect("the spec is UTF-8")),
         target: None,
+        profile: None,
         arg_overrides: Vec::new(),
         context_overrides: Vec::new(),
         platforms: Vec::new(),

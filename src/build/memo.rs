@@ -13,7 +13,7 @@ use crate::oci::{Digest, ImageConfig};
 use crate::plan::Plan;
 use crate::plan::PlannedStage;
 use crate::plan::key::Evaluation;
-use crate::spec::{self, Action, Mount, Run};
+use crate::spec::{self, Action, Mount, Name, Run};
 use crate::store::{KeyRecord, Store};
 use crate::transport::http::Network;
 
@@ -66,6 +66,7 @@ pub(crate) fn key(
     Evaluation {
         evaluator: EVALUATOR,
         spec: &Digest::of(plan.source.text.as_bytes()),
+        profile: plan.profile.as_ref().map_or("", Name::as_str),
         args: &texts(&args),
         target: plan.target_stage().name(),
         platform: &plan.platform.to_string(),

@@ -19,6 +19,9 @@ pub struct BuildReport {
     pub names: Vec<String>,
     /// What the image runs on.
     pub platform: Platform,
+    /// The profile that was in effect, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The family of media types its documents are written in.
     #[serde(serialize_with = "as_text")]
     pub format: DocumentFormat,
@@ -159,6 +162,7 @@ mod tests {
         let report = BuildReport {
             names: Vec::new(),
             platform: "linux/amd64".parse().unwrap(),
+            profile: None,
             format: DocumentFormat::Docker,
             manifest: Digest::of(b"m"),
             image_id: Digest::of(b"c"),

@@ -21,6 +21,8 @@ pub struct BuildRequest {
     pub source: Arc<SourceText>,
     /// The stage to build; `None` leaves it to the spec.
     pub target: Option<Name>,
+    /// The profile of the spec that is in effect; `None` takes the spec as it is.
+    pub profile: Option<Name>,
     /// Values of the spec's arguments.
     pub arg_overrides: Vec<(String, String)>,
     /// Directories to use for named contexts.
@@ -28,7 +30,8 @@ pub struct BuildRequest {
     /// What to build for; empty leaves it to the spec, and after it to the machine.
     pub platforms: Vec<Platform>,
     /// Where the image goes: layouts, archives and registries. Empty means `oci-archive:NAME.tar`, `NAME`
-    /// being the last part of the image's repository, or else the name of the spec's folder.
+    /// being the last part of the image's repository, or else the name of the spec's folder; with a
+    /// profile `NAME-PROFILE.tar`.
     pub outputs: Vec<ImageSource>,
     /// The image's full names; empty leaves them to the spec.
     pub names: Vec<Reference>,
@@ -100,7 +103,8 @@ impl BuildRequest {
     }
 
     /// Where the image goes if nothing is said: an archive that is named after the repository of
-    /// the first of `names`, or else after the spec's folder.
+    /// the first of `names`, or else after the spec's folder. Images of several profiles lie side by
+    /// side.
     pub fn default_output(&self, names: &[Reference]) -> ImageSource {
         let repository = names
             .first()
@@ -114,6 +118,10 @@ impl BuildRequest {
         let name = repository
             .or_else(folder)
             .unwrap_or_else(|| "image".to_owned());
+        let name = match &self.profile {
+            Some(profile) => format!("{name}-{profile}"),
+            None => name,
+        };
         ImageSource::OciArchive {
             file: PathBuf::from(format!("{name}.tar")),
             reference: None,

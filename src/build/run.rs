@@ -80,6 +80,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     Ok(BuildReport {
         names: names.iter().map(ToString::to_string).collect(),
         platform: first.platform().clone(),
+        profile: plans[0].profile.as_ref().map(ToString::to_string),
         format: request.format,
         manifest: set.root().digest,
         image_id: first.config().digest(),
@@ -152,6 +153,7 @@ fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagn
         &request.source,
         &ParseInputs {
             arg_overrides: &request.arg_overrides,
+            profile: request.profile.as_ref().map(spec::Name::as_str),
             platform,
         },
     )

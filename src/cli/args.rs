@@ -126,6 +126,8 @@ Examples:
       Write an archive and add the image to a layout.
   boxwright build -o docker://registry.example.com/team/auth
       Push the image, under all tags of the spec.
+  boxwright build --profile prod
+      Build with what `profiles: {prod: …}` of the spec says, into NAME-prod.tar.
   boxwright build --arg NODE=22 --target runtime --print digest
       Set an argument, choose the stage, print the manifest's digest.
 
@@ -170,6 +172,9 @@ pub(crate) struct SpecArgs {
     /// The stage to build; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,
+    /// The profile of the spec to build: its values go before those of the spec
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<Name>,
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,
@@ -192,7 +197,7 @@ pub(crate) struct ResultArgs {
     /// docker-archive:FILE[:REF]  as `docker save` writes it
     /// docker://HOST/NAME[:TAG]   a registry; without TAG all tags of the spec
     ///
-    /// By default oci-archive:NAME.tar.
+    /// By default oci-archive:NAME.tar, or NAME-PROFILE.tar.
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = parse_output, verbatim_doc_comment)]
     pub(crate) outputs: Vec<ImageSource>,
     /// Name the image, instead of `image:` and `tags:` of the spec; may be given several times
@@ -291,6 +296,9 @@ pub(crate) struct CheckArgs {
     /// The stage of the spec to check; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,
+    /// The profile of the spec to check: its values go before those of the spec
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<Name>,
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,

@@ -88,13 +88,18 @@ pub(crate) fn run(
 /// What of the command line is the build's own.
 fn arguments(args: &BenchArgs) -> Vec<String> {
     let target = args.target.iter().map(|name| format!("--target={name}"));
+    let profile = args.profile.iter().map(|name| format!("--profile={name}"));
     let given = args.args.iter().map(|one| match &one.value {
         Some(value) => format!("--arg={}={value}", one.name),
         None => format!("--arg={}", one.name),
     });
     let compression = args.compression.iter();
     let compression = compression.map(|one| format!("--compression={one}"));
-    target.chain(given).chain(compression).collect()
+    target
+        .chain(profile)
+        .chain(given)
+        .chain(compression)
+        .collect()
 }
 
 /// The files that are changed.

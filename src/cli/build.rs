@@ -40,6 +40,7 @@ fn all(requests: &[BuildRequest], args: &BuildArgs, terminal: &Terminal) -> Resu
     for request in requests {
         let progress = Progress::new(style, terminal);
         let result = corridor::build(request, &progress);
+        cache::trim(&request.store_root);
         let took = progress.finish();
         let report = result?;
         if tells {
@@ -94,6 +95,7 @@ fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<
         true => verified(request, &progress),
         false => corridor::build(request, &progress).map(|report| (report, None)),
     };
+    cache::trim(&request.store_root);
     let took = progress.finish();
     let (report, differences) = result?;
     if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {

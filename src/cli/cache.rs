@@ -82,6 +82,24 @@ pub(crate) fn swept(root: &Path) -> Result<(), Failure> {
     discard(&found, root)
 }
 
+/// So many unpacked trees stay in a store. One is the size of an image, and of use only to a command
+/// that runs again in the very same tree.
+const TREES_KEPT: usize = 12;
+
+/// Takes away the trees that a store has no use for, if nobody else uses it now. What goes wrong is
+/// left to `cache gc`.
+pub(crate) fn trim(root: &Path) {
+    let surplus = sandbox::surplus_trees(root, TREES_KEPT).unwrap_or_default();
+    if surplus.is_empty() {
+        return;
+    }
+    if let Ok(store) = Store::open_exclusive(root) {
+        // Others may have used some since, or taken them away.
+        let surplus = sandbox::surplus_trees(store.root(), TREES_KEPT).unwrap_or_default();
+        let _ = discard(&surplus, store.root());
+    }
+}
+
 fn discard(gone: &[sandbox::Holding], root: &Path) -> Result<(), Failure> {
     sandbox::discard(gone, &settings(root)?).map_err(|error| failed(&error))
 }

@@ -129,6 +129,7 @@ fn plan_json(plan: &Plan) -> Value {
         "names": plan.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "platform": plan.platform.to_string(),
         "target": plan.target_stage().name(),
+        "profile": plan.profile.as_ref().map(ToString::to_string),
         "stages": plan.stages.iter().map(stage).collect::<Vec<_>>(),
         "pruned": plan.pruned,
     })

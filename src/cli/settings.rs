@@ -142,6 +142,7 @@ impl Environment {
         Ok(BuildRequest {
             source: read_spec(&spec_file)?,
             target: args.spec.target.clone(),
+            profile: args.spec.profile.clone(),
             arg_overrides: self.overrides(&args.spec.args)?,
             context_overrides: contexts
                 .map(|one| (one.name.clone(), one.directory.clone()))
@@ -262,6 +263,7 @@ impl Environment {
         let spec_file = spec_file(&args.spec)?;
         Ok(BuildRequest {
             target: args.target.clone(),
+            profile: args.profile.clone(),
             arg_overrides: self.overrides(&args.args)?,
             store_root: store.to_owned(),
             ..self.bare_request(spec_file)?
@@ -277,6 +279,7 @@ impl Environment {
         let spec_file = spec_file(spec)?;
         Ok(BuildRequest {
             target: args.target.clone(),
+            profile: args.profile.clone(),
             arg_overrides: self.overrides(&args.args)?,
             store_root: self.store_root(args.store.store.as_deref())?,
             registries: self.registries(&args.network),
@@ -292,6 +295,7 @@ impl Environment {
             None => spec_file(&args.spec)?,
         };
         Ok(BuildRequest {
+            profile: args.profile.clone(),
             arg_overrides: self.overrides(&args.args)?,
             platforms: args.platforms.clone(),
             store_root: self.store_root(args.store.store.as_deref())?,
@@ -313,6 +317,7 @@ impl Environment {
         Ok(BuildRequest {
             lock: lock_of(&spec_file, args.locked)?,
             target: args.target.clone(),
+            profile: args.profile.clone(),
             arg_overrides: self.overrides(&args.args)?,
             outputs: vec![ImageSource::OciArchive {
                 file: place.join("image.tar"),
@@ -337,6 +342,7 @@ impl Environment {
             source: read_spec(&spec_file)?,
             spec_file,
             target: None,
+            profile: None,
             arg_overrides: Vec::new(),
             context_overrides: Vec::new(),
             platforms: Vec::new(),

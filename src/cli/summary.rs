@@ -24,9 +24,11 @@ pub(crate) fn render(report: &BuildReport, took: Duration, width: usize) -> Stri
         .first()
         .map_or("an image without a name", String::as_str);
     let platform = &report.platform;
+    let profile = report.profile.iter();
+    let profile: String = profile.map(|name| format!(", profile {name}")).collect();
     let _ = writeln!(
         text,
-        "{BOLD}{name}{BOLD:#} for {platform}, in {}",
+        "{BOLD}{name}{BOLD:#} for {platform}{profile}, in {}",
         shown(took)
     );
     for name in report.names.iter().skip(1) {
@@ -334,6 +336,7 @@ mod tests {
                 "docker.io/acme/auth-service:latest".to_owned(),
             ],
             platform: "linux/amd64".parse().unwrap(),
+            profile: Some("prod".to_owned()),
             format: DocumentFormat::Oci,
             manifest: Digest::of(b"manifest"),
             image_id: Digest::of(b"config"),
@@ -372,6 +375,7 @@ mod tests {
     fn a_summary_of_nothing() {
         let report = BuildReport {
             names: Vec::new(),
+            profile: None,
             layers: Vec::new(),
             outputs: vec![output(OutputKind::DockerArchive, "it's.tar", None)],
             ..report()

@@ -16,7 +16,11 @@ impl fmt::Display for Plan {
             true => "(no name)".to_owned(),
             false => names.join(", "),
         };
-        writeln!(f, "image {image} for {}", self.platform)?;
+        write!(f, "image {image} for {}", self.platform)?;
+        match &self.profile {
+            Some(profile) => writeln!(f, ", profile {profile}")?,
+            None => writeln!(f)?,
+        }
         for stage in &self.stages {
             writeln!(f)?;
             self.stage_lines(stage, f)?;

@@ -190,7 +190,7 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 /// What evaluating all stages of a plan comes to: the changesets of its layers and its config.
 ///
 /// - `evaluator`: our own semantics of steps; another version may come to another result.
-/// - `spec`, the exact text, with `args`, `target`, `platform` and `epoch`: everything that decides
+/// - `spec`, the exact text, with `profile`, `args`, `target`, `platform` and `epoch`: everything that decides
 ///   which steps there are and what is in the config.
 /// - `contexts`: the fingerprint of each directory that steps copy from, which covers names, modes,
 ///   sizes, identities and times of all files that the ignore rules leave in.
@@ -208,6 +208,8 @@ pub struct Evaluation<'a> {
     pub evaluator: &'a str,
     /// Digest of the spec's text.
     pub spec: &'a Digest,
+    /// The profile that is in effect; empty without one, which no profile's name is.
+    pub profile: &'a str,
     /// `NAME=VALUE` of every argument, in order.
     pub args: &'a [&'a str],
     /// The stage that becomes the image.
@@ -234,6 +236,7 @@ impl Evaluation<'_> {
         KeyRecord::new("evaluation")
             .field("evaluator", self.evaluator)
             .field("spec", self.spec)
+            .field("profile", self.profile)
             .field("args", self.args)
             .field("target", self.target)
             .field("platform", self.platform)

@@ -1,5 +1,6 @@
 //! Planning: from a spec to a plan, or to all that is wrong with the spec as a whole.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub compression: Option<Compression>,
     /// Arguments with their final values.
     pub args: Args,
+    /// The profile that is in effect, if one is.
+    pub profile: Option<Name>,
 }
 
 impl Plan {
@@ -85,6 +88,7 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
     let (Circles::None, Some(target)) = (circles, target) else {
         return Err(problems.sorted());
     };
+    let spec = &*in_effect(spec, target);
     let order = graph.needed(target);
     let mut binder = Binder::new(spec, inputs, &graph, &order);
     let stages: Vec<PlannedStage> = order.iter().map(|&index| binder.stage(index)).collect();
@@ -116,8 +120,18 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
             .as_ref()
             .map(|compression| compression.value),
         args: spec.args.clone(),
+        profile: spec.profile.as_ref().map(|one| one.name.value.clone()),
     };
     problems.finish(plan)
+}
+
+/// The spec whose target, at this place, says itself what the profile says.
+fn in_effect(spec: &BuildSpec, target: usize) -> Cow<'_, BuildSpec> {
+    let mut spec = Cow::Borrowed(spec);
+    if let Some(profile) = spec.profile.clone() {
+        profile.apply(&mut spec.to_mut().stages[target].config);
+    }
+    spec
 }
 
 fn pruned(spec: &BuildSpec, order: &[usize]) -> Vec<String> {

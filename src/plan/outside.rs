@@ -111,7 +111,7 @@ pub(crate) fn known_file(
 fn not_locked(spec: &BuildSpec, what: Spanned<impl std::fmt::Display>, lock: &Lock) -> Diagnostic {
     let message = format!("{} is not in {}", what.value, lock.source.name);
     Diagnostic::new(&spec.source, what.span, message)
-        .help("write the lock anew, with the same --arg: boxwright lock")
+        .help("write the lock anew, with the same --arg and --profile: boxwright lock")
         .help("or keep what is in it for other arguments: boxwright lock --add")
 }
 

@@ -4,7 +4,7 @@ use crate::plan::graph::{Graph, MOST_LISTED, similar};
 use crate::spec::{BuildSpec, Diagnostic, Diagnostics};
 
 /// The place of the target in the spec: the stage that the caller names, else the one that the
-/// spec names, else the only one that no other uses. `None` after a problem.
+/// profile or the spec names, else the only one that no other uses. `None` after a problem.
 pub(crate) fn find_target(
     spec: &BuildSpec,
     wanted: Option<&str>,
@@ -17,7 +17,8 @@ pub(crate) fn find_target(
             Diagnostic::about(&spec.source, message)
         });
     }
-    if let Some(target) = &spec.target {
+    let of_profile = spec.profile.as_ref().and_then(|one| one.target.as_ref());
+    if let Some(target) = of_profile.or(spec.target.as_ref()) {
         let message = format!("there is no stage {:?}", target.as_str());
         return named(spec, target.as_str(), problems, || {
             Diagnostic::new(&spec.source, target.span, message)

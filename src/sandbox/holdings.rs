@@ -119,6 +119,29 @@ pub fn holdings(root: &Path, settings: &SandboxSettings) -> Result<Vec<Holding>,
     Ok(found)
 }
 
+/// The unpacked trees of the store at `root` but for the `keep` that were used last. Sizes are not
+/// measured. They are made again when they are needed, so a store has no use for many; only who has
+/// the store to himself may discard them.
+///
+/// # Errors
+/// The file system failing.
+pub fn surplus_trees(root: &Path, keep: usize) -> Result<Vec<Holding>, SandboxError> {
+    let mut found = Vec::new();
+    for (name, path) in directories(&root.join("trees"))? {
+        let used = fs::symlink_metadata(path.join(LISTING)).and_then(|note| note.modified());
+        found.push(Holding {
+            kind: HoldingKind::Tree,
+            name,
+            size: 0,
+            is_measured: false,
+            used: used.unwrap_or(SystemTime::UNIX_EPOCH),
+            path,
+        });
+    }
+    found.sort_by_key(|holding| std::cmp::Reverse(holding.used));
+    Ok(found.split_off(keep.min(found.len())))
+}
+
 /// The directories in a folder that may not be there.
 fn directories(folder: &Path) -> Result<Vec<(String, PathBuf)>, SandboxError> {
     let entries = match fs::read_dir(folder) {

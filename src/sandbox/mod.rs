@@ -60,7 +60,7 @@ pub use caches::{
 };
 pub use doctor::{Lack, Remedy};
 pub use error::{SandboxError, Setup};
-pub use holdings::{Chosen, Holding, HoldingKind, choose, discard, holdings};
+pub use holdings::{Chosen, Holding, HoldingKind, choose, discard, holdings, surplus_trees};
 pub use job::{Job, Limits, Mount, MountKind, Network, RunUser, Secret, Writes};
 pub use output::{OutputSink, Stream};
 pub use probe::{

@@ -20,7 +20,7 @@ pub(crate) const PREDEFINED: [&str; 4] =
 const MOST_EXPANDED: usize = 1 << 20;
 
 /// So many errors in one text are enough to mend it.
-const MOST_ERRORS: usize = 20;
+pub(crate) const MOST_ERRORS: usize = 20;
 
 /// Why a text cannot be expanded, and which part of it is to blame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

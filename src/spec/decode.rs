@@ -12,6 +12,7 @@ mod config;
 mod fields;
 mod lock;
 mod mount;
+mod profile;
 mod scalars;
 pub(crate) mod shapes;
 mod stage;
@@ -21,7 +22,7 @@ mod top;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::spec::arguments::{ExpandError, Piece, pieces};
+use crate::spec::arguments::{ExpandError, MOST_ERRORS, Piece, pieces};
 use crate::spec::config::EnvTemplate;
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
 use crate::spec::error::ValueError;
@@ -90,6 +91,24 @@ impl<'a> Decoder<'a> {
         expand: impl Fn(&Args, &str) -> Result<T, Vec<ExpandError>>,
     ) -> Option<T> {
         let (parts, _) = pieces(text);
+        let is_poisoned = |piece: &Piece<'_>| matches!(piece, Piece::Arg(name, _) if self.poisoned.contains(*name));
+        if parts.iter().any(is_poisoned) {
+            // What else the text uses may be wrong all the same.
+            let others = parts.iter().filter_map(|piece| match piece {
+                Piece::Arg(name, _) if self.args.value(name).is_some() => None,
+                Piece::Arg(_, range) | Piece::Env(_, range) if !is_poisoned(piece) => Some(range),
+                _ => None,
+            });
+            let wrong = others.filter_map(|range| {
+                let ExpandError { error, .. } =
+                    expand(&self.args, &text[range.clone()]).err()?.pop()?;
+                let range = range.clone();
+                Some(ExpandError { range, error })
+            });
+            let errors = wrong.take(MOST_ERRORS).collect();
+            self.refuse_parts(text, span, errors);
+            return None;
+        }
         let grows = |piece: &Piece<'_>| match piece {
             Piece::Arg(name, _) => self.args.value(name).map_or(0, str::len),
             Piece::Env(..) | Piece::Literal(_) => 0,
@@ -104,19 +123,20 @@ impl<'a> Decoder<'a> {
             return None;
         };
         self.expansion = left;
-        let poisoned = |piece: &Piece<'_>| matches!(piece, Piece::Arg(name, _) if self.poisoned.contains(*name));
-        if parts.iter().any(poisoned) {
-            return None;
-        }
         match expand(&self.args, text) {
             Ok(expanded) => Some(expanded),
             Err(errors) => {
-                for ExpandError { range, error } in errors {
-                    let place = self.part_of(span, &text[range]);
-                    self.refuse(place, error);
-                }
+                self.refuse_parts(text, span, errors);
                 None
             }
+        }
+    }
+
+    /// Reports what is wrong with parts of a text.
+    fn refuse_parts(&mut self, text: &str, span: Span, errors: Vec<ExpandError>) {
+        for ExpandError { range, error } in errors {
+            let place = self.part_of(span, &text[range]);
+            self.refuse(place, error);
         }
     }
 

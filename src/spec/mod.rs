@@ -1,6 +1,7 @@
 //! Room 1: text → [`BuildSpec`].
 //!
-//! Comes in: the text of a `boxwright.yaml`, the `--arg` overrides and the platform to build for.
+//! Comes in: the text of a `boxwright.yaml`, the `--arg` overrides, the name of a profile and the
+//! platform to build for.
 //! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
 //! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
@@ -22,6 +23,7 @@ pub mod lock;
 pub mod model;
 pub mod parse;
 pub mod path;
+pub mod profile;
 pub mod schema;
 pub mod source;
 pub mod units;
@@ -43,6 +45,7 @@ pub use lock::{Lock, LockedFile, LockedImage};
 pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
+pub use profile::Profile;
 pub use schema::{schema, schema_text};
 pub use source::{LineColumn, SourceText, Span, Spanned};
 pub use units::{ByteSize, parse_duration};

@@ -19,6 +19,7 @@ use crate::spec::config::Config;
 use crate::spec::error::ValueError;
 use crate::spec::image_source::ImageSource;
 use crate::spec::path::AbsolutePath;
+use crate::spec::profile::Profile;
 use crate::spec::schema::{DirectoryText, IdText};
 use crate::spec::source::{SourceText, Spanned};
 use crate::spec::value::{AccountName, Compression, Identity, Name, Tag};
@@ -45,6 +46,10 @@ pub struct BuildSpec {
     /// Arguments with their final values.
     #[schemars(with = "Option<Args>")]
     pub args: Args,
+    /// Values for single environments, by name; those of the one that `--profile` names are in
+    /// effect, and the others are nowhere.
+    #[schemars(rename = "profiles", with = "Option<BTreeMap<Name, Profile>>")]
+    pub profile: Option<Profile>,
     /// Directories that steps may copy from.
     #[schemars(flatten)]
     pub contexts: Contexts,
@@ -66,7 +71,7 @@ pub enum Format {
     V1,
 }
 
-/// Arguments by name with their final values: default, override or platform.
+/// Arguments by name with their final values: default, profile, override or platform.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Args(BTreeMap<String, String>);
 

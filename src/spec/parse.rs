@@ -14,6 +14,8 @@ use crate::spec::yaml;
 pub struct ParseInputs<'a> {
     /// Values of arguments, by name, taken literally; of several for one name the last counts.
     pub arg_overrides: &'a [(String, String)],
+    /// The name of the profile that is in effect, if one is.
+    pub profile: Option<&'a str>,
     /// The platform to build for: `${TARGETPLATFORM}` and its like. A spec for several platforms
     /// is parsed once for each.
     pub platform: &'a Platform,

@@ -223,6 +223,7 @@ fn built(
         spec_file: sandbox.path("boxwright.yaml"),
         source: Arc::new(SourceText::from_bytes("boxwright.yaml".to_owned(), text).expect("UTF-8")),
         target: None,
+        profile: None,
         arg_overrides: vec![("WORD".to_owned(), spec.arg.to_string())],
         context_overrides: Vec::new(),
         platforms: Vec::new(),

@@ -514,6 +514,7 @@ fn action(yaml: &str) -> Action {
     let platform = "linux/amd64".parse().expect("a platform");
     let inputs = ParseInputs {
         arg_overrides: &[],
+        profile: None,
         platform: &platform,
     };
     let spec = parse(&source, &inputs).unwrap_or_else(|wrong| panic!("{yaml}: {wrong}"));

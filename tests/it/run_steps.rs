@@ -261,6 +261,29 @@ fn a_program_of_another_machine_is_told_as_such() {
 }
 
 #[test]
+fn unpacked_trees_do_not_grow_in_number() {
+    let sandbox = peer!(prepared());
+    // Each command finds another tree.
+    let steps: String = (0..16)
+        .map(|step| format!("- run: touch /{step}\n"))
+        .collect();
+    let steps = format!("{steps}- run: mkdir /out\n");
+    let (first, _) = build(&sandbox, &steps, &[]);
+    let trees = || {
+        fs::read_dir(sandbox.path("store/trees"))
+            .expect("list")
+            .count()
+    };
+    assert_eq!(trees(), 12);
+    let (again, events) = build(&sandbox, &steps, &["--no-cache"]);
+    assert_eq!(
+        (again, origins(&events)),
+        (first, vec!["built".to_owned(); 17])
+    );
+    assert_eq!(trees(), 12);
+}
+
+#[test]
 fn accounts_made_by_a_command_are_known_to_the_steps_behind_it() {
     let sandbox = peer!(prepared());
     let steps = "- run: echo bob:x:1234:1235::/home/bob:/bin/sh >> /etc/passwd\n\

@@ -2,7 +2,8 @@
 //! of `testdata/specs/valid` gives none.
 //!
 //! A diagnostic in a golden shows what the porch will underline: `at` is the text that its span
-//! covers, first line only. `BOXWRIGHT_BLESS=1 cargo test --test it spec_errors` writes the goldens.
+//! covers, first line only. A spec that begins with `# --profile NAME` is read with that profile.
+//! `BOXWRIGHT_BLESS=1 cargo test --test it spec_errors` writes the goldens.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -62,8 +63,10 @@ fn read(path: &Path) -> Result<BuildSpec, Diagnostics> {
     let name = path.file_name().unwrap().to_string_lossy();
     let source = Arc::new(SourceText::from_bytes(name, fs::read(path).unwrap())?);
     let platform: Platform = "linux/amd64".parse().unwrap();
+    let first = source.text.lines().next().unwrap_or_default();
     let inputs = ParseInputs {
         arg_overrides: &[],
+        profile: first.strip_prefix("# --profile "),
         platform: &platform,
     };
     parse(&source, &inputs)

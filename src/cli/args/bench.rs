@@ -28,6 +28,9 @@ pub(crate) struct BenchArgs {
     /// The stage to build; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,
+    /// The profile of the spec to build: its values go before those of the spec
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<Name>,
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,

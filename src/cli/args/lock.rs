@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use boxwright::oci::Platform;
+use boxwright::spec::Name;
 use clap::{Args, ValueHint};
 
 use crate::cli::args::{NetworkArgs, Override, StoreArgs};
@@ -21,7 +22,7 @@ Examples:
   boxwright lock --update node:20
       Take what one reference is now, and leave the others.
   boxwright lock --arg NODE=22 --add
-      Lock what another value of an argument leads to, too.
+      Lock what another value of an argument leads to, too; the same with --profile.
   boxwright lock --check
       Has a tag moved, or does the lock lack something of the spec?")]
 pub(crate) struct LockArgs {
@@ -31,6 +32,9 @@ pub(crate) struct LockArgs {
     /// The spec, where its file has another name; the lock of NAME.yaml is NAME.lock
     #[arg(short, long, value_name = "FILE", conflicts_with = "spec", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
+    /// The profile of the spec to lock: its values go before those of the spec
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<Name>,
     /// Set an argument of the spec; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,
@@ -38,7 +42,7 @@ pub(crate) struct LockArgs {
     /// this machine. Of an image all platforms are locked anyway
     #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platforms: Vec<Platform>,
-    /// Keep what the spec does not use with these arguments
+    /// Keep what the spec does not use with these arguments and this profile
     #[arg(long)]
     pub(crate) add: bool,
     /// Only take what this reference, repository or URL is now; may be given several times

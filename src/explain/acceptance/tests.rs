@@ -16,6 +16,7 @@ fn budget(keys: &str) -> Budget {
     let platform = "linux/amd64".parse().unwrap();
     let inputs = ParseInputs {
         arg_overrides: &[],
+        profile: None,
         platform: &platform,
     };
     parse(&std::sync::Arc::new(source), &inputs).unwrap().budget

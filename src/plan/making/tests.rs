@@ -18,10 +18,15 @@ fn linux() -> Platform {
 }
 
 fn try_parse(text: &str) -> Result<BuildSpec, Diagnostics> {
+    parse_for(None, text)
+}
+
+fn parse_for(profile: Option<&str>, text: &str) -> Result<BuildSpec, Diagnostics> {
     parse(
         &Arc::new(SourceText::new("boxwright.yaml", text)),
         &ParseInputs {
             arg_overrides: &[],
+            profile,
             platform: &linux(),
         },
     )
@@ -537,4 +542,59 @@ fn thousands_of_stages_are_planned_in_no_time() {
     );
     let unknown = spec(|place| place + 9_000, "scratch");
     assert_eq!(plan_of(&unknown, None, &[]).unwrap_err().len(), 100);
+}
+
+#[test]
+fn a_profile_speaks_for_the_target_and_for_no_other_stage() {
+    let text = "
+format: 1
+image: acme/app
+target: runtime
+profiles:
+  dev: {target: debug, user: '2:2', env: {A: dev}}
+  root: {user: root}
+  lost: {target: runtme}
+stages:
+  debug: {from: runtime, config: {env: {A: debug}}}
+  runtime: {from: scratch, config: {user: '1:1', env: {A: runtime}}}
+";
+    let plan_for = |profile, target| plan_of(&parse_for(profile, text).unwrap(), target, &[]);
+    let said = |plan: &Plan| {
+        let of_stage = |stage: &PlannedStage| {
+            let config = &stage.stage.config;
+            let user = config.user.as_ref().map(ToString::to_string);
+            let env = config.env.iter().map(|one| one.value.resolve(|_| None));
+            format!("{} {user:?} {:?}", stage.name(), env.collect::<Vec<_>>())
+        };
+        plan.stages.iter().map(of_stage).collect::<Vec<_>>()
+    };
+    let runtime = "runtime Some(\"1:1\") [\"runtime\"]";
+    assert_eq!(said(&plan_for(None, None).unwrap()), [runtime]);
+    // The target of the profile goes before the spec's, and the caller's before both.
+    let dev = plan_for(Some("dev"), None).unwrap();
+    assert_eq!(
+        said(&dev),
+        [runtime, "debug Some(\"2:2\") [\"debug\", \"dev\"]"]
+    );
+    assert_eq!(
+        dev.to_string().lines().next(),
+        Some("image docker.io/acme/app:latest for linux/amd64, profile dev")
+    );
+    let caller = plan_for(Some("dev"), Some("runtime")).unwrap();
+    assert_eq!(
+        said(&caller),
+        ["runtime Some(\"2:2\") [\"runtime\", \"dev\"]"]
+    );
+    // The rules for a final stage judge what is in effect, at the place that says it.
+    let root = shown(&plan_for(Some("root"), None).unwrap_err());
+    assert!(
+        root.contains("boxwright.yaml:7:16: the image runs as root"),
+        "{root}"
+    );
+    let lost = shown(&plan_for(Some("lost"), None).unwrap_err());
+    assert!(
+        lost.contains("8:18: there is no stage \"runtme\""),
+        "{lost}"
+    );
+    assert!(lost.contains("did you mean \"runtime\"?"), "{lost}");
 }

@@ -36,7 +36,7 @@ impl Decoder<'_> {
 
     /// A program with its arguments. A text would need a shell, and the shell would get the
     /// signals: the error shows the list.
-    fn argv(&mut self, fields: &Fields<'_>, key: &str) -> Option<Spanned<Vec<String>>> {
+    pub(crate) fn argv(&mut self, fields: &Fields<'_>, key: &str) -> Option<Spanned<Vec<String>>> {
         let node = fields.value(key)?;
         let items = match &node.value {
             Value::List(items) => items,
@@ -84,7 +84,8 @@ impl Decoder<'_> {
         ports
     }
 
-    fn labels(&mut self, fields: &Fields<'_>) -> BTreeMap<String, Spanned<String>> {
+    /// Labels by their names.
+    pub(crate) fn labels(&mut self, fields: &Fields<'_>) -> BTreeMap<String, Spanned<String>> {
         let help = "write `labels: {KEY: VALUE}`, one line each, without `=`";
         let node = fields.value("labels");
         let entries = node.and_then(|node| self.entries(node, "labels", help));

@@ -86,6 +86,7 @@ pub(crate) const SPEC: Shape = Shape {
         "platforms",
         "target",
         "args",
+        "profiles",
         "context",
         "contexts",
         "compression",
@@ -108,6 +109,14 @@ pub(crate) const SPEC: Shape = Shape {
         ("build", "a spec has `stages`, each with `from` and `steps`"),
         ("variables", "variables of the build are called `args`"),
         ("vars", "variables of the build are called `args`"),
+        (
+            "profile",
+            "write `profiles: {prod: {args: {…}}}`; one is chosen with `--profile prod`",
+        ),
+        (
+            "environments",
+            "what differs by environment is called `profiles`",
+        ),
         ("dockerfile", "the stages are written here, under `stages`"),
         (
             "from",
@@ -124,37 +133,63 @@ pub(crate) const SPEC: Shape = Shape {
     ],
 };
 
-pub(crate) const BUDGET: Shape = Shape {
-    what: "a budget",
+pub(crate) const PROFILE: Shape = Shape {
+    what: "a profile",
     keys: &[
-        "size",
-        "layers",
-        "context",
-        "cold_build",
-        "warm_build",
-        "start",
-        "health",
-        "read_only",
+        "args",
+        "target",
+        "user",
+        "env",
+        "entrypoint",
+        "cmd",
+        "labels",
     ],
     habits: &[
-        ("cold", "the build without a store is called `cold_build`"),
-        ("build", "write `cold_build`, `warm_build` or both"),
-        ("build_time", "write `cold_build`, `warm_build` or both"),
-        ("warm", "the build again is called `warm_build`"),
+        ("environment", "environment variables are called `env` here"),
+        ("command", "the default arguments are called `cmd` here"),
+        ("label", "write a map: `labels: {KEY: VALUE}`"),
+        ("vars", "variables of the build are called `args`"),
+        ("variables", "variables of the build are called `args`"),
         (
-            "image_size",
-            "the size of the layers in a registry is called `size`",
-        ),
-        ("max_size", "the most that layers may take is called `size`"),
-        (
-            "startup",
-            "the time until the process runs is called `start`",
+            "stage",
+            "the stage that becomes the image is called `target`",
         ),
         (
-            "healthcheck",
-            "the time until the first good answer is called `health`",
+            "config",
+            "leave `config` out: `env`, `labels`, `user`, `cmd` and `entrypoint` stand in the profile itself",
         ),
-        ("readonly", "write `read_only: true`"),
+        (
+            "extends",
+            "profiles do not build on each other; what they share belongs to the spec",
+        ),
+        (
+            "image",
+            "let the spec's own use an argument that the profile sets: `image: acme/${NAME}`",
+        ),
+        (
+            "tags",
+            "let the spec's own use an argument that the profile sets: `tags: [\"${TAG}\"]`",
+        ),
+        (
+            "from",
+            "let the stage's own use an argument that the profile sets: `from: node:${NODE}`",
+        ),
+        (
+            "steps",
+            "a profile has no steps; let `target` name a stage that has them",
+        ),
+        (
+            "files",
+            "let a step use an argument that the profile sets: `copy: config/${NAME}.json`",
+        ),
+        (
+            "stages",
+            "`stages` belong to the spec; let `target` name the one that is meant",
+        ),
+        (
+            "platforms",
+            "platforms belong to the spec, or are chosen with `--platform`",
+        ),
     ],
 };
 
@@ -494,7 +529,8 @@ pub(crate) const HEALTHCHECK: Shape = Shape {
 #[cfg(test)]
 pub(crate) const ALL: &[&Shape] = &[
     &SPEC,
-    &BUDGET,
+    &super::budget::BUDGET,
+    &PROFILE,
     &STAGE,
     &USER,
     &GROUP,

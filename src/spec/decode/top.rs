@@ -7,6 +7,7 @@ use crate::oci::{Platform, Reference};
 use crate::spec::arguments::{PREDEFINED, Piece, is_argument, nearest, pieces, predefined};
 use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::{Fields, kind_of};
+use crate::spec::decode::profile::Profiles;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::SPEC;
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
@@ -42,7 +43,8 @@ impl Decoder<'_> {
             "begin with:\nformat: 1\nstages:\n  app:\n    from: scratch",
         )?;
         self.required(&fields, "format", FORMAT);
-        self.arguments(&fields, inputs);
+        let profiles = self.profiles(&fields, inputs.profile);
+        self.arguments(&fields, &profiles, inputs);
         let spec = BuildSpec {
             source: self.source.clone(),
             format: Format::V1,
@@ -50,6 +52,7 @@ impl Decoder<'_> {
             tags: self.list(&fields, "tags", Brackets::Needed),
             platforms: self.list::<Platform>(&fields, "platforms", Brackets::Needed),
             target: self.optional(&fields, "target"),
+            profile: self.chosen(&profiles),
             contexts: self.contexts(&fields),
             compression: self.optional(&fields, "compression"),
             budget: self.budget(&fields),
@@ -130,7 +133,7 @@ impl Decoder<'_> {
     }
 
     /// A key that names a stage or a context.
-    fn name(&mut self, key: &Spanned<String>, what: &str) -> Option<Spanned<Name>> {
+    pub(crate) fn name(&mut self, key: &Spanned<String>, what: &str) -> Option<Spanned<Name>> {
         match key.parse() {
             Ok(name) => Some(Spanned::new(name, key.span)),
             Err(ValueError { message, help }) => {
@@ -180,20 +183,30 @@ impl Decoder<'_> {
         }
     }
 
-    /// Finds the value of every argument: override, default, or platform.
-    fn arguments(&mut self, fields: &Fields<'_>, inputs: &ParseInputs<'_>) {
+    /// Finds the value of every argument: override, profile, default, or platform.
+    fn arguments<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        profiles: &Profiles<'n>,
+        inputs: &ParseInputs<'_>,
+    ) {
         let mut values = predefined(inputs.platform);
-        let declared = self.declared(fields);
+        let mut declared = self.declared(fields);
+        self.known_args(profiles, &declared);
+        profiles.redeclare(&mut declared);
         for (name, value) in inputs.arg_overrides {
             if declared.contains_key(name.as_str()) {
                 values.insert(name.clone(), value.clone());
             } else {
-                let diagnostic = self.undeclared(name, &declared);
+                let diagnostic = self.undeclared(name, None, &declared);
                 self.report(diagnostic);
             }
         }
         self.args = Args::new(values);
         let names: Vec<String> = declared.keys().map(|name| (*name).to_owned()).collect();
+        if profiles.is_unknown {
+            self.poisoned.extend(names.iter().cloned());
+        }
         for name in names {
             self.argument(&name, &declared, &mut Vec::new());
         }
@@ -226,11 +239,18 @@ impl Decoder<'_> {
         declared
     }
 
-    fn undeclared(&self, name: &str, declared: &BTreeMap<&str, &Entry>) -> Diagnostic {
-        let about = Diagnostic::about(
-            self.source,
-            format!("argument `{name}` is not declared in this spec"),
-        );
+    /// A value for an argument that is not there: of a profile, or else of the caller.
+    pub(crate) fn undeclared(
+        &self,
+        name: &str,
+        place: Option<Span>,
+        declared: &BTreeMap<&str, &Entry>,
+    ) -> Diagnostic {
+        let message = format!("argument `{name}` is not declared in this spec");
+        let about = match place {
+            Some(span) => self.error(span, message),
+            None => Diagnostic::about(self.source, message),
+        };
         let known: Vec<&str> = declared.keys().copied().collect();
         if PREDEFINED.contains(&name) {
             return about.help(format!(

@@ -13,10 +13,20 @@ const DESIGN: &str = include_str!("../../../testdata/specs/valid/design.yaml");
 const EVERYTHING: &str = include_str!("../../../testdata/specs/valid/everything.yaml");
 
 fn read(text: &str, overrides: &[(&str, &str)], platform: &str) -> Result<BuildSpec, Diagnostics> {
+    read_for(None, text, overrides, platform)
+}
+
+fn read_for(
+    profile: Option<&str>,
+    text: &str,
+    overrides: &[(&str, &str)],
+    platform: &str,
+) -> Result<BuildSpec, Diagnostics> {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let arg_overrides: Vec<_> = overrides.iter().map(own).collect();
     let inputs = ParseInputs {
         arg_overrides: &arg_overrides,
+        profile,
         platform: &platform.parse().unwrap(),
     };
     parse(&Arc::new(SourceText::new("t.yaml", text)), &inputs)
@@ -113,6 +123,42 @@ fn every_key_arrives() {
     );
     assert!(last.config.entrypoint.as_ref().unwrap().is_empty());
     assert_eq!(last.allow.len(), 3);
+}
+
+#[test]
+fn a_profile_is_the_chosen_one_and_nothing_of_the_others() {
+    let chosen = |profile, overrides: &[(&str, &str)]| {
+        read_for(profile, EVERYTHING, overrides, "linux/amd64")
+    };
+    assert_eq!(valid(EVERYTHING).profile, None);
+    let spec = chosen(Some("dev"), &[("DEBUG", "2")]).unwrap();
+    let dev = spec.profile.clone().unwrap();
+    let args: Vec<_> = dev.args.iter().collect();
+    assert_eq!(args, [("CHANNEL", "testing"), ("DEBUG", "2")]);
+    // Arguments of the spec that use one of the profile's follow it, and so does the whole spec.
+    assert_eq!(
+        spec.args.value("FULL"),
+        Some("docker.io/library/debian:bookworm-testing")
+    );
+    assert_eq!(spec.tags[1].as_str(), "testing");
+    assert_eq!(dev.target.as_ref().unwrap().as_str(), "registry");
+    assert_eq!(dev.user.as_ref().unwrap().to_string(), "3:0");
+    assert_eq!(dev.labels["env"].value, "testing");
+    // The config says what the profile says; what the profile does not say stays.
+    let mut config = stage(&spec, "final").config.clone();
+    let old = config.clone();
+    dev.apply(&mut config);
+    assert_eq!(config.cmd.unwrap().value, ["serve", "--reload", "1"]);
+    assert_eq!(config.env[..5], old.env[..]);
+    let new = config.env[5..].iter();
+    let new: Vec<String> = new.map(|v| v.value.resolve(|_| Some("X"))).collect();
+    assert_eq!(new, ["dev", "/dev/bin:X", "3"]);
+    assert_eq!(config.labels.len(), 3);
+    assert_eq!((config.workdir, config.expose), (old.workdir, old.expose));
+    // What must be given in one environment need not be in another.
+    assert!(chosen(Some("prod"), &[("LEVEL", "9")]).is_ok());
+    let missing = chosen(Some("prod"), &[]).unwrap_err().to_string();
+    assert!(missing.contains("`LEVEL` has no value"), "{missing}");
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn valid_specs_are_valid_for_both() {
     let platform = "linux/amd64".parse().unwrap();
     let inputs = ParseInputs {
         arg_overrides: &[],
+        profile: None,
         platform: &platform,
     };
     for (path, source) in specs("valid") {
@@ -108,6 +109,9 @@ const WRONG_SHAPES: &[&str] = &[
     "arg-list",
     "arg-value-list",
     "arg-name-bad",
+    "profiles-list",
+    "profile-habits",
+    "profile-bad",
     "stage-unknown-key",
     "stage-no-from",
     "stage-text",

@@ -13,6 +13,7 @@ fn add(yaml: &str, files: &[(&str, &str, u16)]) -> Result<Vec<(String, u16, Stri
         &source,
         &ParseInputs {
             arg_overrides: &[],
+            profile: None,
             platform: &platform,
         },
     )

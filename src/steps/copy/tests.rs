@@ -54,6 +54,7 @@ fn step(yaml: &str) -> Action {
         &source,
         &ParseInputs {
             arg_overrides: &[],
+            profile: None,
             platform: &platform,
         },
     )
