@@ -15,8 +15,8 @@ fn budget(keys: &str) -> Budget {
     let source = SourceText::from_bytes("t.yaml".to_owned(), text.into_bytes()).unwrap();
     let platform = "linux/amd64".parse().unwrap();
     let inputs = ParseInputs {
-        arg_overrides: &[],
         profile: None,
+        arg_overrides: &[],
         platform: &platform,
     };
     parse(&std::sync::Arc::new(source), &inputs).unwrap().budget
