@@ -318,6 +318,7 @@ impl Environment {
         Ok(BuildRequest {
             lock: lock_of(&spec_file, args.locked)?,
             target: args.target.clone(),
+            profile: args.profile.clone(),
             arg_overrides: self.overrides(&args.args)?,
             outputs: vec![ImageSource::OciArchive {
                 file: place.join("image.tar"),

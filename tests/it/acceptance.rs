@@ -215,7 +215,7 @@ fn a_command_that_writes_the_time_is_found_by_name() {
     let (ran, report) = verify(&sandbox, "app", &["--runner", "none"]);
     assert_eq!(with_verdict(&report, "failed"), ["digest"], "{ran:?}");
     let notes = report["judgements"][2]["notes"].to_string();
-    assert!(notes.contains("built in run: "), "{notes}");
+    assert!(notes.contains("/built in run cat /proc/uptime"), "{notes}");
     assert_eq!(ran.code, 1);
     nothing_is_left(&sandbox);
 }

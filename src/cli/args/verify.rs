@@ -47,6 +47,9 @@ pub(crate) struct VerifyArgs {
     /// The stage to build; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,
+    /// The profile of the specs to build: its values go before those of the spec
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<Name>,
     /// Set an argument of the specs; without =VALUE it is taken from the environment
     #[arg(long = "arg", value_name = "NAME[=VALUE]")]
     pub(crate) args: Vec<Override>,

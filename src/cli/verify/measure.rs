@@ -42,8 +42,7 @@ pub(crate) fn build(
     let said = |failure: Failure| {
         let text = failure.render(terminal.width());
         terminal.say(&text);
-        let plain = anstream::adapter::strip_str(&text).to_string();
-        plain.lines().collect::<Vec<_>>().join("; ")
+        gist(&anstream::adapter::strip_str(&text).to_string())
     };
     let observer = Contexts::new(terminal);
     terminal.say(&format!("{}\n", request.spec_file.display()));
@@ -102,6 +101,17 @@ pub(crate) fn clear(place: &Path) -> Result<(), Failure> {
         Failure::system(doing, &error)
     })
 }
+
+/// What went wrong and where, without the drawing around it: that was shown already.
+fn gist(failure: &str) -> String {
+    let lines = failure.lines().map(str::trim);
+    let telling = ["error", "caused by", "-->"];
+    let lines = lines.filter(|line| telling.iter().any(|word| line.starts_with(word)));
+    lines.take(MOST_LINES).collect::<Vec<_>>().join("; ")
+}
+
+/// More of a failure is for the terminal.
+const MOST_LINES: usize = 4;
 
 fn differences(verification: &Verification) -> Vec<String> {
     let lines = verification.differences.iter();
@@ -195,4 +205,31 @@ fn everything(directory: PathBuf) -> (u64, u64) {
         }
     }
     (files, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gist_of_a_failure_is_short() {
+        let drawn = "error: no user \"x\"\n  --> a.yaml:1:2\n   |\n 1 | user: x\n   = help: y\n\nerror: 1 problem";
+        assert_eq!(
+            gist(drawn),
+            "error: no user \"x\"; --> a.yaml:1:2; error: 1 problem"
+        );
+        let told = "error: failed to a\n  caused by: b\n  caused by: c\nhint: d\n";
+        assert_eq!(gist(told), "error: failed to a; caused by: b; caused by: c");
+    }
+
+    #[test]
+    fn everything_is_counted_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("below")).unwrap();
+        fs::write(folder.path().join("a"), "12").unwrap();
+        fs::write(folder.path().join("below/b"), "345").unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("round")).unwrap();
+        assert_eq!(everything(folder.path().to_owned()), (2, 5));
+        assert_eq!(everything(folder.path().join("missing")), (0, 0));
+    }
 }

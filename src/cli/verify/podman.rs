@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Resource, geteuid, getrlimit};
+use rustix::process::{Pid, Resource, Signal, geteuid, getrlimit, kill_process};
 
 use crate::cli::verify::asking::ask;
 use crate::cli::verify::engine::{Engine, Kind};
@@ -43,7 +43,11 @@ pub(crate) fn engine(folder: &Path) -> Result<Engine, Reason> {
         name: format!("podman {version}"),
         global: Vec::new(),
         create: Vec::new(),
-        env: vec![("CONTAINERS_STORAGE_CONF", folder.join("storage.conf"))],
+        env: vec![
+            ("CONTAINERS_STORAGE_CONF", folder.join("storage.conf")),
+            // Where a user's podman remembers where blobs came from.
+            ("XDG_DATA_HOME", folder.join("d")),
+        ],
         made: Cell::new(0),
         _storage: Some(storage),
     };
@@ -141,6 +145,16 @@ fn limits() -> Vec<String> {
     ]
 }
 
+/// Ends the process that keeps podman's user namespace, whose number stands in our own folder: the
+/// user's own podman has another.
+fn end_pause(file: &Path) {
+    let number = fs::read_to_string(file).ok();
+    let number = number.and_then(|text| text.trim().parse().ok());
+    if let Some(process) = number.and_then(Pid::from_raw) {
+        let _ = kill_process(process, Signal::KILL);
+    }
+}
+
 /// Whether a process works on the folder: what podman leaves to watch a container, and to clear up
 /// behind it, names the folder on its command line.
 fn is_in_use(folder: &Path) -> bool {
@@ -167,6 +181,7 @@ impl Drop for Storage {
             remove.args(global(&self.folder, "vfs"));
             remove.args(["unshare", "rm", "-rf"]);
             let _ = ask(remove.arg(self.folder.join("r")), LIMIT);
+            end_pause(&self.folder.join("t/pause.pid"));
         }
         let _ = fs::remove_dir_all(&self.folder);
     }

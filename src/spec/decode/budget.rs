@@ -6,10 +6,44 @@ use std::time::Duration;
 use crate::spec::budget::Budget;
 use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::Fields;
-use crate::spec::decode::shapes::BUDGET;
+use crate::spec::decode::shapes::Shape;
 use crate::spec::error::ValueError;
 use crate::spec::source::Spanned;
 use crate::spec::units::parse_duration;
+
+pub(crate) const BUDGET: Shape = Shape {
+    what: "a budget",
+    keys: &[
+        "size",
+        "layers",
+        "context",
+        "cold_build",
+        "warm_build",
+        "start",
+        "health",
+        "read_only",
+    ],
+    habits: &[
+        ("cold", "the build without a store is called `cold_build`"),
+        ("build", "write `cold_build`, `warm_build` or both"),
+        ("build_time", "write `cold_build`, `warm_build` or both"),
+        ("warm", "the build again is called `warm_build`"),
+        (
+            "image_size",
+            "the size of the layers in a registry is called `size`",
+        ),
+        ("max_size", "the most that layers may take is called `size`"),
+        (
+            "startup",
+            "the time until the process runs is called `start`",
+        ),
+        (
+            "healthcheck",
+            "the time until the first good answer is called `health`",
+        ),
+        ("readonly", "write `read_only: true`"),
+    ],
+};
 
 impl Decoder<'_> {
     /// The budget; absent means that nothing is judged.

@@ -193,40 +193,6 @@ pub(crate) const PROFILE: Shape = Shape {
     ],
 };
 
-pub(crate) const BUDGET: Shape = Shape {
-    what: "a budget",
-    keys: &[
-        "size",
-        "layers",
-        "context",
-        "cold_build",
-        "warm_build",
-        "start",
-        "health",
-        "read_only",
-    ],
-    habits: &[
-        ("cold", "the build without a store is called `cold_build`"),
-        ("build", "write `cold_build`, `warm_build` or both"),
-        ("build_time", "write `cold_build`, `warm_build` or both"),
-        ("warm", "the build again is called `warm_build`"),
-        (
-            "image_size",
-            "the size of the layers in a registry is called `size`",
-        ),
-        ("max_size", "the most that layers may take is called `size`"),
-        (
-            "startup",
-            "the time until the process runs is called `start`",
-        ),
-        (
-            "healthcheck",
-            "the time until the first good answer is called `health`",
-        ),
-        ("readonly", "write `read_only: true`"),
-    ],
-};
-
 pub(crate) const STAGE: Shape = Shape {
     what: "a stage",
     keys: &[
@@ -563,8 +529,8 @@ pub(crate) const HEALTHCHECK: Shape = Shape {
 #[cfg(test)]
 pub(crate) const ALL: &[&Shape] = &[
     &SPEC,
+    &super::budget::BUDGET,
     &PROFILE,
-    &BUDGET,
     &STAGE,
     &USER,
     &GROUP,
