@@ -348,9 +348,10 @@ fn may_be_store(root: &Path) -> Result<bool, StoreError> {
     };
     let is_empty_so_far = || -> io::Result<bool> {
         for name in in_the_making.iter().filter(|name| has(name)) {
-            let inside = fs::read_dir(root.join(name))?;
-            for entry in inside {
-                if entry?.file_name() != "sha256" {
+            for entry in fs::read_dir(root.join(name))? {
+                let entry = entry?;
+                let is_sha256 = entry.file_name() == "sha256";
+                if !is_sha256 || fs::read_dir(entry.path())?.next().is_some() {
                     return Ok(false);
                 }
             }

@@ -344,3 +344,56 @@ fn the_epoch_changes_times_and_nothing_else() {
     assert_eq!(later.config["created"], "2023-11-14T22:13:20Z");
     assert_eq!(zero.config["created"], "1970-01-01T00:00:00Z");
 }
+
+#[test]
+fn what_a_build_writes_into_its_context_is_no_part_of_it() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "boxwright.yaml",
+        "format: 1\nimage: test/own\nstages:\n  app:\n    from: scratch\n    allow: [root]\n    \
+         steps: [{copy: ., to: /a/}]\n",
+    );
+    sandbox.file(".dockerignore", "!**\n");
+    sandbox.file("server", "the server");
+    let build = |more: &[&str]| {
+        let fixed = ["build", "--store", ".own[1]/store", "--print", "digest"];
+        sandbox.boxwright(fixed.iter().chain(more))
+    };
+    let first = build(&[]).ok().stdout;
+    for more in [
+        &[][..],
+        &["--no-cache"],
+        &["-o", "oci-archive:own.tar", "-o", "oci:lay"],
+        &["-o", "oci-archive:own.tar", "-o", "oci:lay", "--no-cache"],
+    ] {
+        assert_eq!(build(more).ok().stdout, first, "{more:?}");
+    }
+    let ran = sandbox.boxwright([
+        "inspect",
+        "own.tar",
+        "--json",
+        "--store",
+        ".own[1]/store",
+        "--largest",
+        "9",
+    ]);
+    for absent in ["store", "own.tar", "lay"] {
+        assert!(
+            !ran.stdout.contains(&format!("/a/{absent}")),
+            "{absent}: {}",
+            ran.stdout
+        );
+    }
+    // Nothing that is read is written over.
+    for (output, expected) in [
+        (
+            "oci-archive:boxwright.yaml",
+            "would take the place of boxwright.yaml",
+        ),
+        ("oci:.own[1]/store", "would take the place of .own[1]/store"),
+    ] {
+        let ran = build(&["-o", output]);
+        assert_ne!(ran.code, 0);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}

@@ -323,3 +323,24 @@ fn several_specs_share_what_they_have_in_common() {
         assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn what_never_ends_is_not_read_to_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "boxwright.yaml",
+        "format: 1\nimage: a/b\nstages:\n  app: {from: scratch, allow: [root]}\n",
+    );
+    std::os::unix::fs::symlink("/dev/zero", sandbox.path("boxwright.lock")).expect("link");
+    for (args, expected) in [
+        (&["build", "/dev/zero"][..], "more than"),
+        (&["build", "--locked"], "is no file"),
+        (&["build", "--secret", "id=x,src=/dev/zero"], "more than"),
+        (&["build", "--cache-key", "/dev/zero"], "more than"),
+    ] {
+        let ran = sandbox.boxwright(args);
+        assert_ne!(ran.code, 0, "{args:?}");
+        assert!(ran.stderr.contains(expected), "{args:?}: {}", ran.stderr);
+        assert!(ran.peak_kib < 300_000, "{args:?}: {} KiB", ran.peak_kib);
+    }
+}

@@ -1026,3 +1026,19 @@ fn proxies_are_used_for_all_but_this_machine() {
     pull(settings, &format!("{}/a/b:v1", here.address())).ok();
     assert_eq!(proxy.asked().len(), 1, "{:?}", proxy.lines_with(""));
 }
+
+#[test]
+fn a_slow_but_steady_server_is_waited_for() {
+    use std::io::Read;
+    let server = FaultServer::start(|_| Reply::Drip(60));
+    let mut settings = hasty().http;
+    settings.patience.answer = Duration::from_millis(300);
+    let client = HttpClient::new(settings);
+    let url = format!("http://{}/file", server.address()).parse().unwrap();
+    let trust = Trust::default();
+    let mut read = Vec::new();
+    let mut download = client.download(&url, &trust, 1 << 20).unwrap();
+    download.read_to_end(&mut read).unwrap();
+    // In one go: this server knows no ranges, and beginning anew would never end.
+    assert_eq!((read.len(), server.asked().len()), (60, 1));
+}

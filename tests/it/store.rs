@@ -239,3 +239,56 @@ fn stat(path: &Path) -> FileStat {
         ctime: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
     }
 }
+
+#[test]
+fn a_folder_of_someone_else_is_no_store() {
+    let fill = |entries: &[&str]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        for entry in entries {
+            let path = folder.path().join(entry);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("make a folder");
+            match entry.ends_with('/') {
+                true => fs::create_dir_all(&path).expect("make a folder"),
+                false => fs::write(&path, "mine").expect("write a file"),
+            }
+        }
+        folder
+    };
+    for entries in [
+        &["notes.txt"][..],
+        &["tmp/notes.txt"],
+        &["blobs/sha256/mine", "oci-layout", "index.json"],
+        &["blobs/sha256/mine"],
+        &["scratch/d/f"],
+    ] {
+        let folder = fill(entries);
+        let error = Store::open(folder.path())
+            .expect_err("no store")
+            .to_string();
+        assert!(
+            error.contains("no store of boxwright's"),
+            "{entries:?}: {error}"
+        );
+        for entry in entries {
+            let text = fs::read_to_string(folder.path().join(entry)).expect("it is still there");
+            assert_eq!(text, "mine");
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), {
+            let tops: std::collections::BTreeSet<_> = entries
+                .iter()
+                .filter_map(|entry| entry.split('/').next())
+                .collect();
+            tops.len()
+        });
+    }
+    // Empty ones, those that a kill left half made, and those that were one before.
+    for entries in [
+        &[][..],
+        &["blobs/sha256/"],
+        &["blobs/sha256/", "records/", "index/", "tmp/", "lock"],
+    ] {
+        let folder = fill(entries);
+        drop(Store::open(folder.path()).expect("open"));
+        Store::open(folder.path()).expect("open again");
+    }
+}
