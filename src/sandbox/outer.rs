@@ -48,8 +48,9 @@ pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
     let outcome = work(order, builder);
     overlay::unmount(&order.scratch);
     scratch::empty(&order.scratch);
-    // A builder that went away is not waiting for it.
-    let _ = send(builder, &Report::Done(outcome));
+    if send(builder, &Report::Done(outcome)).is_err() {
+        scratch::outlive_builder(&order.scratch);
+    }
 }
 
 fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {

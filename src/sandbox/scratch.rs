@@ -84,6 +84,19 @@ pub(crate) fn empty(scratch: &Path) {
     }
 }
 
+/// As [`empty`], when the builder has died and can take nothing away any more. Its lock may be free
+/// a moment later than its end is seen, for a process gives back its files one after the other.
+pub(crate) fn outlive_builder(scratch: &Path) {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+    for _ in 0..250 {
+        empty(scratch);
+        if !scratch.exists() {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

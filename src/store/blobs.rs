@@ -339,30 +339,49 @@ fn may_be_store(root: &Path) -> Result<bool, StoreError> {
         names.insert(entry.map_err(StoreError::io("list", root))?.file_name());
     }
     let has = |name: &str| names.contains(std::ffi::OsStr::new(name));
-    // A kill may have come before the version was written.
-    let in_the_making = ["blobs", "records", "index", "tmp"];
-    let is_begun = in_the_making.iter().filter(|name| has(name)).count();
+    if names.is_empty() || has("version") {
+        return Ok(true);
+    }
+    // A kill or a full disk may have come before the version was written.
+    let begun = ["blobs", "records", "index", "tmp"];
+    let further = [
+        "oci-layout",
+        "index.json",
+        "unsynced",
+        "scratch",
+        "trees",
+        "caches",
+    ];
+    let is_all_begun = begun.iter().all(|name| has(name));
     let is_ours = |name: &std::ffi::OsString| {
-        let more = ["lock", "unsynced"];
-        in_the_making.iter().chain(&more).any(|known| name == known)
+        let further = further.iter().filter(|_| is_all_begun);
+        name == "lock" || begun.iter().chain(further).any(|known| name == known)
     };
-    let is_empty_so_far = || -> io::Result<bool> {
-        for name in in_the_making.iter().filter(|name| has(name)) {
-            for entry in fs::read_dir(root.join(name))? {
-                let entry = entry?;
-                let is_sha256 = entry.file_name() == "sha256";
-                if !is_sha256 || fs::read_dir(entry.path())?.next().is_some() {
-                    return Ok(false);
-                }
-            }
+    if !names.iter().all(is_ours) {
+        return Ok(false);
+    }
+    match is_all_begun {
+        true => Ok(true),
+        false => begun.iter().try_fold(true, |so_far, name| {
+            Ok(so_far && is_empty(&root.join(name)).map_err(StoreError::io("list", root))?)
+        }),
+    }
+}
+
+/// Whether there is nothing in a folder of a store that has only just been begun, if it is there.
+fn is_empty(folder: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_sha256 = entry.file_name() == "sha256";
+        if !is_sha256 || fs::read_dir(entry.path())?.next().is_some() {
+            return Ok(false);
         }
-        Ok(true)
-    };
-    Ok(names.is_empty()
-        || has("version")
-        || (names.iter().all(is_ours)
-            && (is_begun == in_the_making.len()
-                || is_empty_so_far().map_err(StoreError::io("list", root))?)))
+    }
+    Ok(true)
 }
 
 /// Waits until the bytes are on the disk: a name must never get there before them.

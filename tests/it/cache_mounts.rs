@@ -198,6 +198,8 @@ fn state(folder: &Path) -> Vec<String> {
 
 /// A store whose cache `things` is all of one word, without a build.
 fn filled(sandbox: &Sandbox, store: &str, word: &str) {
+    // A folder with something in it would not be taken for a store.
+    sandbox.boxwright(["cache", "du", "--store", store]).ok();
     for number in 0..40 {
         let name = format!("{store}/caches/things/{}/{number}", number % 4);
         let mut noise = number as u64 + 1;
@@ -373,6 +375,8 @@ fn a_full_disk_leaves_what_was() {
     let left = fs::read(disk.0.join("c.tar.zst")).expect("read");
     assert_eq!(left, b"as it was");
     assert_eq!(fs::read_dir(&disk.0).expect("list").count(), 1);
+    // A folder with something in it would not be taken for a store.
+    cache(&sandbox, true, &["du", "--store", "small/store"]).ok();
     sandbox.file("small/store/caches/things/old", "as it was");
     full(&cache(
         &sandbox,

@@ -33,9 +33,11 @@ pub(crate) fn engine(folder: &Path) -> Result<Engine, Reason> {
     let version = ask(Command::new("podman").arg("--version"), LIMIT)?;
     let version = version.out.trim().rsplit(' ').next().map(str::to_owned);
     let version = version.unwrap_or_default();
+    let short = short_enough(folder);
     let storage = Storage {
-        folder: folder.to_owned(),
+        folder: short.map_err(|error| format!("podman: no storage can be made: {error}"))?,
     };
+    let folder = &storage.folder.clone();
     let prepared = prepare(folder);
     prepared.map_err(|error| format!("podman: no storage can be made: {error}"))?;
     let mut engine = Engine {
@@ -61,6 +63,18 @@ pub(crate) fn engine(folder: &Path) -> Result<Engine, Reason> {
         failure = answer.last_line();
     }
     Err(format!("podman does not work here: {failure}"))
+}
+
+/// podman refuses a `--runroot` of more than 50 bytes: sockets with names of their own go below it.
+const LONGEST_RUNROOT: usize = 50;
+
+/// The folder, or a new one with a shorter path.
+fn short_enough(folder: &Path) -> std::io::Result<PathBuf> {
+    if folder.join("rr").as_os_str().len() <= LONGEST_RUNROOT {
+        return Ok(folder.to_owned());
+    }
+    let shorter = tempfile::Builder::new().prefix("bw-").tempdir_in("/tmp")?;
+    Ok(shorter.keep())
 }
 
 fn global(folder: &Path, driver: &str) -> Vec<String> {
