@@ -5,7 +5,6 @@
 //! it: a step that comes to the same tree as before makes nothing behind it run again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::PathBuf;
 
 use crate::build::bases;
@@ -248,14 +247,9 @@ impl Workshop<'_> {
 
     /// The changes of a listing, if the store has it whole.
     fn listed(&self, listing: &Digest, place: &Place<'_>) -> Result<Option<Changeset>, BuildError> {
-        let Some(file) = self.store.open_blob(listing)? else {
+        let Some(bytes) = self.store.small_blob(listing, MOST_LISTING)? else {
             return Ok(None);
         };
-        let mut bytes = Vec::new();
-        let read = file.take(MOST_LISTING).read_to_end(&mut bytes);
-        if read.is_err() || Digest::of(&bytes) != *listing {
-            return Ok(None);
-        }
         Ok(Changeset::read_listing(&bytes, place.setting.space(place.step)).ok())
     }
 

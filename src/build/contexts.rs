@@ -114,14 +114,8 @@ impl<'a> Contexts<'a> {
         let Ok(root) = std::fs::canonicalize(directory) else {
             return Vec::new();
         };
-        let outputs = self.outputs.iter().filter_map(|output| match output {
-            ImageSource::Registry(_) => None,
-            ImageSource::Layout { dir, .. } => Some(dir),
-            ImageSource::OciArchive { file, .. } | ImageSource::DockerArchive { file, .. } => {
-                Some(file)
-            }
-        });
-        let own = outputs.chain([&self.request.store_root]);
+        let outputs = self.outputs.iter().filter_map(ImageSource::path);
+        let own = outputs.chain([self.request.store_root.as_path()]);
         let below = own.filter_map(|path| {
             let parent = std::fs::canonicalize(match path.parent() {
                 Some(parent) if parent != Path::new("") => parent,

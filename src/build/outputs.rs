@@ -33,16 +33,15 @@ pub(crate) fn check(
     registries: &RegistryClient,
 ) -> Result<(), BuildError> {
     for output in outputs {
-        let path = match output {
-            ImageSource::Registry(_) => continue,
-            ImageSource::Layout { dir, .. } => dir,
-            ImageSource::OciArchive { file, .. } | ImageSource::DockerArchive { file, .. } => file,
-        };
         let real = |path: &Path| std::fs::canonicalize(path).ok();
-        let taken = inputs
+        // What is not there yet takes nobody's place.
+        let Some(place) = output.path().and_then(real) else {
+            continue;
+        };
+        if let Some(input) = inputs
             .iter()
-            .find(|input| real(path).is_some() && real(path) == real(input));
-        if let Some(input) = taken {
+            .find(|input| real(input).as_ref() == Some(&place))
+        {
             return Err(BuildError::Output(OutputError {
                 message: format!("{output} would take the place of {}", input.display()),
             }));

@@ -102,6 +102,14 @@ impl BuildRequest {
         self.spec_file.parent().unwrap_or(Path::new(""))
     }
 
+    /// Where the image goes: where the request says, else to the default.
+    pub fn outputs_or_default(&self, names: &[Reference]) -> Vec<ImageSource> {
+        match self.outputs.is_empty() {
+            true => vec![self.default_output(names)],
+            false => self.outputs.clone(),
+        }
+    }
+
     /// Where the image goes if nothing is said: an archive that is named after the repository of
     /// the first of `names`, or else after the spec's folder. Images of several profiles lie side by
     /// side.

@@ -29,16 +29,16 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let registries = RegistryClient::new(request.registries.clone());
     let inputs = [request.spec_file.as_path(), &request.store_root];
     outputs::check(&request.outputs, &inputs, &registries)?;
-    let client = RegistryClient::new(request.registries.clone());
+    let store = match request.shared.to {
+        Some(_) => store.with_notes(),
+        None => store,
+    };
     let (store, caches) = match request.cache {
-        CacheUse::All => shared_cache::with_caches(store, &request.shared, client),
+        CacheUse::All => shared_cache::with_caches(store, &request.shared, &request.registries),
         CacheUse::BasesOnly => (store, None),
     };
     let names = names(request, &plans[0]);
-    let wanted = match request.outputs.is_empty() {
-        true => vec![request.default_output(&names)],
-        false => request.outputs.clone(),
-    };
+    let wanted = request.outputs_or_default(&names);
     let contexts = Contexts::new(request, &store, observer, wanted.clone());
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
@@ -169,7 +169,7 @@ pub fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, BuildError
         return Ok(request.outputs.clone());
     }
     let plans = plans(request)?;
-    Ok(vec![request.default_output(&names(request, &plans[0]))])
+    Ok(request.outputs_or_default(&names(request, &plans[0])))
 }
 
 /// The names of the image: those of the request, else those of the spec.

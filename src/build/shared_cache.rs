@@ -15,7 +15,6 @@
 //! is told in a note.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::build::error::BuildError;
@@ -24,9 +23,9 @@ use crate::layer;
 use crate::oci::document::Manifest;
 use crate::oci::{Descriptor, Digest, MediaType, Reference};
 use crate::store::{Bundle, KeyRecord, Record, Store, Upstream};
-use crate::transport::Parcel;
 use crate::transport::http::Secret;
-use crate::transport::registry::{Destination, RegistryClient};
+use crate::transport::registry::{Destination, RegistryClient, RegistrySettings};
+use crate::transport::{Parcel, with_causes};
 
 /// The type of a cache's artifact.
 const ARTIFACT: &str = "application/vnd.boxwright.cache.v1";
@@ -244,7 +243,8 @@ impl Cache {
         client
             .artifact_blobs(reference, std::slice::from_ref(records), store)
             .map_err(|error| with_causes(&error))?;
-        let bytes = read(store, &records.digest).ok_or("its records cannot be read")?;
+        let bytes = store.small_blob(&records.digest, MOST_RECORDS);
+        let bytes = bytes.ok().flatten().ok_or("its records cannot be read")?;
         let bundle = Bundle::decode(&bytes).ok_or("its records are of another version")?;
         let seal = annotations.get(SEAL);
         let is_ours = match &settings.key {
@@ -321,11 +321,12 @@ pub(crate) fn share(
 pub(crate) fn with_caches(
     store: Store,
     settings: &SharedCacheSettings,
-    client: RegistryClient,
+    registries: &RegistrySettings,
 ) -> (Store, Option<Arc<SharedCache>>) {
     if settings.from.is_empty() {
         return (store, None);
     }
+    let client = RegistryClient::new(registries.clone());
     let shared = Arc::new(SharedCache::open(settings, client, &store));
     (store.with_upstream(shared.clone()), Some(shared))
 }
@@ -349,27 +350,6 @@ fn is_sealed(key: &Secret, records: &[u8], seal: &str) -> bool {
 
 fn hmac_key(key: &Secret) -> ring::hmac::Key {
     ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.reveal().as_bytes())
-}
-
-fn read(store: &Store, digest: &Digest) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = store.open_blob(digest).ok()??;
-    file.take(MOST_RECORDS).read_to_end(&mut bytes).ok()?;
-    (Digest::of(&bytes) == *digest).then_some(bytes)
-}
-
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::cli::bench::tools::Tool;
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::report;
-use crate::cli::settings::Environment;
+use crate::cli::settings::{Environment, scratch_folder};
 use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
 
@@ -34,11 +34,7 @@ pub(crate) fn run(
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let scratch = match &args.scratch {
-        Some(folder) => tempfile::tempdir_in(folder),
-        None => tempfile::tempdir(),
-    };
-    let scratch = scratch.map_err(|error| Failure::system("make a scratch folder", &error))?;
+    let scratch = scratch_folder(args.scratch.as_deref())?;
     let request = environment.bench_request(args, &scratch.path().join("plan"))?;
     terminal.say("Copying what the build reads; your files stay as they are.\n");
     let mirror = corridor::mirror(&request, &scratch.path().join("files"))?;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use boxwright::build::{BuildReport, BuildRequest, Difference};
+use boxwright::oci::Digest;
 use boxwright::spec::ImageSource;
 
-use crate::cli::args::{BuildArgs, PrintArg};
+use crate::cli::args::BuildArgs;
 use crate::cli::cache;
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
-use crate::cli::settings::{Environment, ProgressStyle};
+use crate::cli::settings::{Environment, ProgressStyle, scratch_folder};
 use crate::cli::summary;
 use crate::cli::table::json_text;
 use crate::cli::terminal::{BOLD_RED, Terminal};
@@ -51,16 +52,8 @@ fn all(requests: &[BuildRequest], args: &BuildArgs, terminal: &Terminal) -> Resu
     if tells {
         terminal.say(&summary::shared(&reports));
     }
-    match args.report.print {
-        None => Ok(()),
-        Some(PrintArg::Digest) => {
-            let digests = reports
-                .iter()
-                .map(|report| format!("{}\n", report.manifest));
-            terminal.print(&digests.collect::<String>())
-        }
-        Some(PrintArg::Json) => terminal.print(&json_text(&reports)),
-    }
+    let digests: Vec<Digest> = reports.iter().map(|report| report.manifest).collect();
+    summary::print(args.report.print, &digests, &reports, terminal)
 }
 
 /// No image may take the place of another.
@@ -101,7 +94,7 @@ fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<
     if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {
         terminal.say(&summary::render(&report, took, terminal.width()));
     }
-    print(args.report.print, &report, terminal)?;
+    summary::print(args.report.print, &[report.manifest], &report, terminal)?;
     match differences {
         None => Ok(()),
         Some(differences) => {
@@ -116,8 +109,7 @@ fn verified(
     request: &BuildRequest,
     progress: &Progress,
 ) -> Result<(BuildReport, Option<String>), Failure> {
-    let scratch = tempfile::tempdir();
-    let scratch = scratch.map_err(|error| Failure::system("make a scratch folder", &error))?;
+    let scratch = scratch_folder(None)?;
     let verification = corridor::verify(request, scratch.path(), progress)?;
     let store = scratch.path().join("store");
     // Trees of commands may belong to ids of a namespace, which a plain removal cannot take away.
@@ -138,12 +130,4 @@ fn verified(
         );
     }
     Ok((verification.report, Some(text)))
-}
-
-fn print(what: Option<PrintArg>, report: &BuildReport, terminal: &Terminal) -> Result<(), Failure> {
-    match what {
-        None => Ok(()),
-        Some(PrintArg::Digest) => terminal.print(&format!("{}\n", report.manifest)),
-        Some(PrintArg::Json) => terminal.print(&json_text(report)),
-    }
 }

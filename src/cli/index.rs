@@ -1,15 +1,14 @@
 //! `boxwright index`: images of one platform each become one of several.
 
-use boxwright::build::{JoinReport, JoinRequest};
+use boxwright::build::JoinRequest;
 
-use crate::cli::args::{IndexArgs, PrintArg};
+use crate::cli::args::IndexArgs;
 use crate::cli::corridor;
 use crate::cli::exit::Failure;
 use crate::cli::image_argument;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{Environment, ProgressStyle};
 use crate::cli::summary;
-use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
 
 /// Joins; what was done is told on standard error.
@@ -38,13 +37,5 @@ pub(crate) fn run(
     if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {
         terminal.say(&summary::joined(&report, took, terminal.width()));
     }
-    print(args.report.print, &report, terminal)
-}
-
-fn print(what: Option<PrintArg>, report: &JoinReport, terminal: &Terminal) -> Result<(), Failure> {
-    match what {
-        None => Ok(()),
-        Some(PrintArg::Digest) => terminal.print(&format!("{}\n", report.digest)),
-        Some(PrintArg::Json) => terminal.print(&json_text(report)),
-    }
+    summary::print(args.report.print, &[report.digest], &report, terminal)
 }

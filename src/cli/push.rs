@@ -1,15 +1,14 @@
 //! `boxwright push`: an image in a file or a registry goes to registries.
 
-use boxwright::build::{PushReport, PushRequest};
+use boxwright::build::PushRequest;
 
-use crate::cli::args::{PrintArg, PushArgs};
+use crate::cli::args::PushArgs;
 use crate::cli::corridor;
 use crate::cli::exit::Failure;
 use crate::cli::image_argument;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{Environment, ProgressStyle};
 use crate::cli::summary;
-use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
 
 /// Pushes; what was sent is told on standard error.
@@ -27,7 +26,7 @@ pub(crate) fn run(
     if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {
         terminal.say(&summary::pushes(&report, took, terminal.width()));
     }
-    print(args.report.print, &report, terminal)
+    summary::print(args.report.print, &[report.digest], &report, terminal)
 }
 
 fn request(args: &PushArgs, environment: &Environment) -> Result<PushRequest, Failure> {
@@ -40,12 +39,4 @@ fn request(args: &PushArgs, environment: &Environment) -> Result<PushRequest, Fa
         store_root: environment.store_root(args.store.store.as_deref())?,
         registries,
     })
-}
-
-fn print(what: Option<PrintArg>, report: &PushReport, terminal: &Terminal) -> Result<(), Failure> {
-    match what {
-        None => Ok(()),
-        Some(PrintArg::Digest) => terminal.print(&format!("{}\n", report.digest)),
-        Some(PrintArg::Json) => terminal.print(&json_text(report)),
-    }
 }

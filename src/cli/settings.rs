@@ -10,6 +10,7 @@ use std::sync::Arc;
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
 use boxwright::sandbox::{Limits, Secret};
 use boxwright::spec::{ImageSource, Lock, SourceText};
+use tempfile::TempDir;
 
 use crate::cli::args::{
     BenchArgs, BuildArgs, CheckArgs, CommandArgs, LockArgs, Override, ProgressArg, SecretSource,
@@ -423,6 +424,16 @@ pub(crate) fn read_at_most(file: &Path, most: u64) -> std::io::Result<Vec<u8>> {
         )),
         false => Ok(bytes),
     }
+}
+
+/// A folder that is gone with what is in it when it is dropped, in `folder` or among the system's
+/// temporary files.
+pub(crate) fn scratch_folder(folder: Option<&Path>) -> Result<TempDir, Failure> {
+    let made = match folder {
+        Some(folder) => tempfile::tempdir_in(folder),
+        None => tempfile::tempdir(),
+    };
+    made.map_err(|error| Failure::system("make a scratch folder", &error))
 }
 
 /// The lock beside a spec, if it is wanted.

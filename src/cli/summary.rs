@@ -10,11 +10,14 @@ use boxwright::build::{
 use boxwright::explain::{Count, Size};
 use boxwright::oci::Digest;
 use boxwright::transport::registry::{Delivery, PushedBlob};
+use serde::Serialize;
 
+use crate::cli::args::PrintArg;
+use crate::cli::exit::Failure;
 use crate::cli::progress::line::counted;
 use crate::cli::progress::shown;
-use crate::cli::table::{Align, Table};
-use crate::cli::terminal::{BOLD, DIM};
+use crate::cli::table::{Align, Table, json_text};
+use crate::cli::terminal::{BOLD, DIM, Terminal};
 
 /// The summary, with styles, at most `width` characters wide where names allow.
 pub(crate) fn render(report: &BuildReport, took: Duration, width: usize) -> String {
@@ -64,6 +67,23 @@ pub(crate) fn pushes(report: &PushReport, took: Duration, width: usize) -> Strin
     }
     let _ = writeln!(text, "  manifest  {}, in {}", report.digest, shown(took));
     text
+}
+
+/// Writes to standard output what was asked for: the digests, a line each, or the whole report.
+pub(crate) fn print(
+    what: Option<PrintArg>,
+    digests: &[Digest],
+    report: &impl Serialize,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    match what {
+        None => Ok(()),
+        Some(PrintArg::Digest) => {
+            let lines = digests.iter().map(|digest| format!("{digest}\n"));
+            terminal.print(&lines.collect::<String>())
+        }
+        Some(PrintArg::Json) => terminal.print(&json_text(report)),
+    }
 }
 
 /// What several images have in common: their layers, each blob counted once.

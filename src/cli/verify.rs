@@ -16,7 +16,7 @@ use boxwright::spec::BuildSpec;
 use crate::cli::args::{RequireArg, RunnerArg, VerifyArgs};
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
-use crate::cli::settings::Environment;
+use crate::cli::settings::{Environment, scratch_folder};
 use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
 use crate::cli::verify::measure::Built;
@@ -38,11 +38,7 @@ pub(crate) fn run(
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let scratch = match &args.scratch {
-        Some(folder) => tempfile::tempdir_in(folder),
-        None => tempfile::tempdir(),
-    };
-    let scratch = scratch.map_err(|error| Failure::system("make a scratch folder", &error))?;
+    let scratch = scratch_folder(args.scratch.as_deref())?;
     // What is wrong with any of the specs is told before the first is built.
     let subjects: Result<Vec<Subject>, Failure> = args
         .specs

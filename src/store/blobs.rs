@@ -24,8 +24,8 @@ pub struct Store {
     opened: SystemTime,
     unsynced: Arc<Unsynced>,
     upstream: Option<Arc<dyn Upstream>>,
-    /// The records that were found or made since it was opened.
-    touched: Arc<Mutex<Vec<KeyRecord>>>,
+    /// The records that were found or made, if that is noted.
+    touched: Option<Arc<Mutex<Vec<KeyRecord>>>>,
     _lock: Arc<Lock>,
 }
 
@@ -70,7 +70,7 @@ impl Store {
             opened: SystemTime::UNIX_EPOCH,
             unsynced: Arc::new(Unsynced::open(root)?),
             upstream: None,
-            touched: Arc::default(),
+            touched: None,
         };
         let stamped = store.temporary()?;
         let stamp = stamped
@@ -103,18 +103,30 @@ impl Store {
         self.upstream.as_deref()
     }
 
-    /// The keys of the records that were found or made since the store was opened, each once, in no
-    /// order that means anything.
+    /// The same store, which notes what records are found and made from here on.
+    #[must_use]
+    pub fn with_notes(mut self) -> Store {
+        self.touched = Some(Arc::default());
+        self
+    }
+
+    /// The keys of the records that were found or made since that was noted, each once, in no order
+    /// that means anything.
     pub fn touched(&self) -> Vec<KeyRecord> {
-        let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(touched) = &self.touched else {
+            return Vec::new();
+        };
+        let touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = BTreeSet::new();
         let keys = touched.iter().filter(|key| seen.insert(key.digest()));
         keys.cloned().collect()
     }
 
     pub(crate) fn touch(&self, key: &KeyRecord) {
-        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        touched.push(key.clone());
+        if let Some(touched) = &self.touched {
+            let mut touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
+            touched.push(key.clone());
+        }
     }
 
     /// The store's folder.
@@ -168,6 +180,20 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("open", &path)(error)),
         }
+    }
+
+    /// The bytes of a blob that has at most `most` of them, checked; `None` if it is not there, is
+    /// larger, or is damaged.
+    ///
+    /// # Errors
+    /// The file system failing otherwise than by not having the file.
+    pub fn small_blob(&self, digest: &Digest, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(file) = self.open_blob(digest)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let is_read = file.take(most).read_to_end(&mut bytes).is_ok();
+        Ok((is_read && Digest::of(&bytes) == *digest).then_some(bytes))
     }
 
     /// A blob to be written. It is nowhere until it is finished.

@@ -39,7 +39,7 @@ mod write;
 
 pub use caches::{CacheError, CacheEvent, CacheObserver, CarriedCache, Carrier};
 pub use check::{validate_archive, validate_layout};
-pub use error::{OutputError, TransportError};
+pub use error::{OutputError, TransportError, with_causes};
 pub use import::{BaseImage, import_base};
 pub use output::Output;
 pub use parcel::Parcel;

@@ -10,7 +10,6 @@ use crate::store::Store;
 use crate::transport::error::TransportError;
 use crate::transport::layout::{self, LayoutFiles};
 use crate::transport::registry::client::RegistryClient;
-use crate::transport::registry::endpoint::Purpose;
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::pull;
 use crate::transport::registry::remote::Remote;
@@ -74,11 +73,8 @@ impl RegistryClient {
         store: &Store,
         walk: impl FnOnce(&dyn LayoutFiles, &Descriptor) -> Result<T, TransportError>,
     ) -> Result<(Descriptor, T), TransportError> {
-        let endpoints = self.endpoints(reference, Purpose::Push)?;
-        let endpoint = endpoints
-            .last()
-            .expect("the registry itself is always an endpoint");
-        let remote = Remote::new(self, endpoint, store, reference);
+        let endpoint = self.itself(reference)?;
+        let remote = Remote::new(self, &endpoint, store, reference);
         let root = remote.resolve(reference)?;
         let found = walk(&remote, &root)?;
         Ok((root, found))
@@ -94,11 +90,8 @@ impl RegistryClient {
         blobs: &[Descriptor],
         store: &Store,
     ) -> Result<(), TransportError> {
-        let endpoints = self.endpoints(reference, Purpose::Push)?;
-        let endpoint = endpoints
-            .last()
-            .expect("the registry itself is always an endpoint");
-        let remote = Remote::new(self, endpoint, store, reference);
+        let endpoint = self.itself(reference)?;
+        let remote = Remote::new(self, &endpoint, store, reference);
         pull::fetch_layers(&remote, blobs, self.settings().parallel.get(), &|_| {})
     }
 }

@@ -116,6 +116,18 @@ impl RegistryClient {
         self.settings.http.network == Network::Forbidden
     }
 
+    /// The registry of a reference itself, not a mirror: where pushes go, and where nothing lags
+    /// behind.
+    ///
+    /// # Errors
+    /// As [`RegistryClient::endpoints`].
+    pub(crate) fn itself(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
+        let mut endpoints = self.endpoints(reference, Purpose::Push)?;
+        Ok(endpoints
+            .pop()
+            .expect("the registry itself is always an endpoint"))
+    }
+
     /// Where a reference is asked for, in order. For a push that is one place.
     ///
     /// # Errors

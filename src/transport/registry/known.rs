@@ -8,7 +8,7 @@ use crate::oci::{Descriptor, Digest, Platform, Reference, json};
 use crate::plan::key;
 use crate::store::{KeyRecord, Record, Store, StoreError, Value};
 use crate::transport::registry::client::RegistryClient;
-use crate::transport::registry::endpoint::{Endpoint, Purpose};
+use crate::transport::registry::endpoint::Endpoint;
 
 /// Notes which document a reference was, and the blobs that its image consists of.
 pub(crate) fn remember(
@@ -93,7 +93,7 @@ pub(crate) fn other_places(
 /// The registry's own place of what was pulled; mirrors take no pushes.
 fn pulled_from(client: &RegistryClient, key: &KeyRecord) -> Option<Endpoint> {
     let reference: Reference = text(key, "reference")?.parse().ok()?;
-    client.endpoints(&reference, Purpose::Push).ok()?.pop()
+    client.itself(&reference).ok()
 }
 
 fn text<'a>(key: &'a KeyRecord, name: &str) -> Option<&'a str> {

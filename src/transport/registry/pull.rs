@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oci::{BlobSink, Descriptor, Platform, Reference};
 use crate::store::Store;
-use crate::transport::error::TransportError;
+use crate::transport::error::{TransportError, with_causes};
 use crate::transport::import::BaseImage;
 use crate::transport::layout::{self, FoundImage};
 use crate::transport::registry::client::RegistryClient;
@@ -213,19 +213,4 @@ fn in_store(error: crate::store::StoreError) -> TransportError {
         path: "the store".into(),
         source: io::Error::other(error),
     }
-}
-
-/// An error and what caused it, in one line.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

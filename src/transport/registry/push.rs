@@ -13,7 +13,6 @@ use crate::transport::error::TransportError;
 use crate::transport::http::{Payload, Response, Traffic};
 use crate::transport::parcel::{Paper, Parcel};
 use crate::transport::registry::client::{Place, RegistryClient};
-use crate::transport::registry::endpoint::Purpose;
 use crate::transport::registry::error::RegistryError;
 use crate::transport::registry::outgoing::{Counter, Progress};
 use crate::transport::registry::target::{Ask, Target};
@@ -101,10 +100,7 @@ impl RegistryClient {
             return Err(RegistryError::OfflinePush(name).into());
         }
         let before = self.http.traffic();
-        let endpoints = self.endpoints(&to.repository, Purpose::Push)?;
-        let endpoint = endpoints
-            .last()
-            .expect("the registry itself is always an endpoint");
+        let endpoint = &self.itself(&to.repository)?;
         let push = Push {
             target: Target::new(self, endpoint, store),
             parcel,
