@@ -19,6 +19,7 @@ mod decode;
 pub mod diagnostic;
 pub mod error;
 pub mod image_source;
+pub mod link;
 pub mod lock;
 pub mod model;
 pub mod parse;
@@ -35,14 +36,18 @@ pub use action::{
     Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
-pub(crate) use arguments::nearest;
+pub(crate) use arguments::{MOST_LISTED, nearest, similar};
 pub use budget::Budget;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
 pub use image_source::ImageSource;
+pub use link::{FoundSpec, NoFiles, SpecFiles};
 pub use lock::{Lock, LockedFile, LockedImage};
-pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
+pub use model::{
+    Allow, Args, Base, BuildSpec, Contexts, ExtendedSpec, Format, Home, NewGroup, NewUser, Origin,
+    Stage,
+};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
 pub use profile::Profile;
