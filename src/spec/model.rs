@@ -244,7 +244,11 @@ impl BuildSpec {
     pub fn located(&self, home: Home, path: &Path) -> PathBuf {
         match home {
             Home::Own => path.to_owned(),
-            Home::Extended(place) => self.extended[place].folder().join(path),
+            // A `.` within says nothing.
+            Home::Extended(place) => {
+                let path = self.extended[place].folder().join(path);
+                path.components().collect()
+            }
         }
     }
 }
