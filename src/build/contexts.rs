@@ -70,7 +70,9 @@ impl<'a> Contexts<'a> {
     /// The context, walked now unless it was before.
     pub(crate) fn context(&self, planned: &PlannedContext) -> Result<Arc<Context>, BuildError> {
         let directory = planned.located(self.request.folder());
-        let spec_file = planned.is_main.then(|| planned.spec_file(&self.request.spec_file));
+        let spec_file = planned
+            .is_main
+            .then(|| planned.spec_file(&self.request.spec_file));
         let key = (directory, spec_file, planned.wanted.clone());
         let mut taken = self
             .taken

@@ -30,7 +30,9 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
     let extended = plans[0].extended.iter();
-    let mut inputs: Vec<PathBuf> = extended.map(|file| request.folder().join(&file.path)).collect();
+    let mut inputs: Vec<PathBuf> = extended
+        .map(|file| request.folder().join(&file.path))
+        .collect();
     inputs.extend([request.spec_file.clone(), request.store_root.clone()]);
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     outputs::check(&request.outputs, &inputs, &registries)?;

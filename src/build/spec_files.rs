@@ -111,9 +111,15 @@ fn tidy(path: &Path, folder: &Path) -> PathBuf {
 fn read_spec(file: &Path) -> io::Result<Vec<u8>> {
     // A pipe must not make the build wait.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
-    let opened: File = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    let opened: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(file)?;
     if !opened.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
     }
     let mut bytes = Vec::new();
     opened.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
@@ -180,7 +186,13 @@ mod tests {
             assert!(error.contains("no regular file"), "{error}");
         }
         let large = folder.path().join("large");
-        File::create(&large).unwrap().set_len(MOST_TEXT + 1).unwrap();
-        assert_eq!(read_spec(&large).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        File::create(&large)
+            .unwrap()
+            .set_len(MOST_TEXT + 1)
+            .unwrap();
+        assert_eq!(
+            read_spec(&large).unwrap_err().kind(),
+            ErrorKind::FileTooLarge
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::spec::diagnostic::MOST;
 use crate::spec::{
-    Base, BuildSpec, Diagnostic, Diagnostics, Home, MOST_LISTED, Name, Origin, Span, Spanned, Stage,
-    Step, similar,
+    Base, BuildSpec, Diagnostic, Diagnostics, Home, MOST_LISTED, Name, Origin, Span, Spanned,
+    Stage, Step, similar,
 };
 
 /// A stage's use of another stage, and where it says so.

@@ -13,8 +13,8 @@ use crate::plan::rules;
 use crate::plan::stage::{PlannedContext, PlannedFile, PlannedStage, StageId};
 use crate::plan::target::find_target;
 use crate::spec::{
-    Args, BuildSpec, Compression, Diagnostic, Diagnostics, ExtendedSpec, Home,
-    ImageSource, Lock, Name, SourceText, Stage,
+    Args, BuildSpec, Compression, Diagnostic, Diagnostics, ExtendedSpec, Home, ImageSource, Lock,
+    Name, SourceText, Stage,
 };
 
 /// What decides a plan beside the spec.

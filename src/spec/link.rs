@@ -95,6 +95,10 @@ struct Linker<'a> {
     inputs: &'a ParseInputs<'a>,
     own: Decoded,
     files: Vec<File>,
+    /// Where each stage stands in its file.
+    places: BTreeMap<Place, usize>,
+    /// All texts so far as one.
+    source: Arc<SourceText>,
     /// What was found under a path, as a file says it; the files by their identities.
     found: BTreeMap<(Home, String), Result<Home, ValueError>>,
     identities: BTreeMap<PathBuf, Home>,
@@ -126,11 +130,13 @@ impl File {
 
 impl<'a> Linker<'a> {
     fn new(own: Decoded, inputs: &'a ParseInputs<'a>) -> Linker<'a> {
-        Linker {
+        let mut linker = Linker {
             inputs,
+            source: Arc::clone(&own.spec.source),
             next_start: own.spec.source.next_start(),
             expansion: own.expansion,
             own,
+            places: BTreeMap::new(),
             files: Vec::new(),
             found: BTreeMap::new(),
             identities: [(inputs.files.own_identity(), Home::Own)].into(),
@@ -138,7 +144,24 @@ impl<'a> Linker<'a> {
             needed: BTreeSet::new(),
             bases: BTreeMap::new(),
             problems: Diagnostics::new(),
-        }
+        };
+        linker.know(Home::Own);
+        linker
+    }
+
+    /// Notes where the stages of a file stand.
+    fn know(&mut self, home: Home) {
+        let names = self.decoded(home).into_iter();
+        let names = names.flat_map(|file| file.spec.stages.iter().zip(0..));
+        let places: Vec<(Place, usize)> = names
+            .map(|(stage, at)| ((home, stage.name.value.clone()), at))
+            .collect();
+        self.places.extend(places);
+    }
+
+    fn stage(&self, place: &Place) -> Option<&Stage> {
+        let at = *self.places.get(place)?;
+        self.decoded(place.0)?.spec.stages.get(at)
     }
 
     /// Finds everything that the spec's own stages need.
@@ -161,10 +184,9 @@ impl<'a> Linker<'a> {
             return Vec::new();
         };
         let extends = decoded.extends.get(name).cloned();
-        let stage = decoded.spec.stage(name);
-        let names = stage.into_iter().flat_map(names_in);
-        let known = names.filter(|name| decoded.spec.stage(name).is_some());
-        let mut used: Vec<Place> = known.map(|name| (*home, name.clone())).collect();
+        let names = self.stage(place).into_iter().flat_map(names_in);
+        let used = names.map(|name| (*home, name.clone()));
+        let mut used: Vec<Place> = used.filter(|used| self.places.contains_key(used)).collect();
         if let Some(base) = extends.and_then(|extends| self.extended(*home, &extends)) {
             self.bases.insert(place.clone(), base.clone());
             used.push(base);
@@ -183,12 +205,17 @@ impl<'a> Linker<'a> {
     fn extended(&mut self, home: Home, extends: &Extends) -> Option<Place> {
         let to = self.file(home, extends)?;
         let spec = &self.decoded(to)?.spec;
-        if spec.stage(&extends.stage).is_some() {
-            return Some((to, extends.stage.clone()));
+        let place = (to, extends.stage.clone());
+        if self.places.contains_key(&place) {
+            return Some(place);
         }
         let names: Vec<&str> = spec.own_stages().map(|stage| stage.name.as_str()).collect();
         let help = crate::spec::arguments::similar(extends.stage.as_str(), &names);
-        let message = format!("{} has no stage {:?}", self.name(to), extends.stage.as_str());
+        let message = format!(
+            "{} has no stage {:?}",
+            self.name(to),
+            extends.stage.as_str()
+        );
         let problem = ValueError::new(message).help(help);
         self.report(extends.span, problem);
         None
@@ -231,7 +258,9 @@ impl<'a> Linker<'a> {
         }
         if self.files.len() >= MOST_FILES {
             let message = format!("this is one file too many: a spec may need {MOST_FILES}");
-            return Err(ValueError::new(message).help("put stages that belong together into one file"));
+            return Err(
+                ValueError::new(message).help("put stages that belong together into one file")
+            );
         }
         if self.next_start + found.bytes.len() > MOST_BYTES {
             let message = "all the files that the spec needs are larger than 32 MiB together";
@@ -247,6 +276,10 @@ impl<'a> Linker<'a> {
             depth,
             decoded,
         });
+        self.know(to);
+        let others = self.files.iter().map(|file| Arc::clone(&file.source));
+        let own = SourceText::clone(&self.own.spec.source);
+        self.source = Arc::new(own.with_others(others.collect()));
         Ok(to)
     }
 
@@ -266,7 +299,11 @@ impl<'a> Linker<'a> {
         self.next_start = source.next_start();
         let decoded = root.and_then(|mut root| {
             root.shift(start);
-            decode(Decoder::of_extended(&source, self.expansion), &root, self.inputs)
+            decode(
+                Decoder::of_extended(&source, self.expansion),
+                &root,
+                self.inputs,
+            )
         });
         match decoded {
             Ok(decoded) => {
@@ -288,15 +325,8 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// All texts as one.
-    fn source(&self) -> Arc<SourceText> {
-        let others = self.files.iter().map(|file| Arc::clone(&file.source));
-        let own = SourceText::clone(&self.own.spec.source);
-        Arc::new(own.with_others(others.collect()))
-    }
-
     fn report(&mut self, span: Span, error: ValueError) {
-        let mut problem = Diagnostic::new(&self.source(), span, error.message);
+        let mut problem = Diagnostic::new(&self.source, span, error.message);
         problem.help.extend(error.help);
         self.problems.push(problem);
     }

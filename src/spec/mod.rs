@@ -6,7 +6,8 @@
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
 //! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
 //!
-//! This room never reads a file and never asks whether a stage, a user or a path exists: what
+//! This room never reads a file: the texts of other specs, whose stages may be extended ([`link`]),
+//! come in through [`SpecFiles`]. And it never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
 //! described in `README.md` and, for editors, by the JSON Schema that [`schema()`] makes from the
 //! same types.

@@ -236,7 +236,11 @@ impl BuildSpec {
     pub fn names_of(&self, home: Home) -> Vec<&str> {
         match home {
             Home::Own => self.own_stages().map(|stage| stage.name.as_str()).collect(),
-            Home::Extended(place) => self.extended[place].names.iter().map(Name::as_str).collect(),
+            Home::Extended(place) => self.extended[place]
+                .names
+                .iter()
+                .map(Name::as_str)
+                .collect(),
         }
     }
 

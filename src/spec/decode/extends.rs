@@ -74,8 +74,9 @@ fn file_and_stage(text: &str) -> Result<(String, Name), ValueError> {
                 .help(format!("write `extends: {file}#STAGE`")))
         }
         Err(_) => Err(
-            ValueError::new(format!("{stage:?} cannot be the name of a stage"))
-                .help(format!("write `extends: {file}#STAGE`, with a stage of that file")),
+            ValueError::new(format!("{stage:?} cannot be the name of a stage")).help(format!(
+                "write `extends: {file}#STAGE`, with a stage of that file"
+            )),
         ),
     }
 }

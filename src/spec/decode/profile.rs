@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::spec::arguments::{PREDEFINED, nearest};
-use crate::spec::decode::{Decoder, Role};
 use crate::spec::decode::fields::Fields;
 use crate::spec::decode::shapes::PROFILE;
+use crate::spec::decode::{Decoder, Role};
 use crate::spec::diagnostic::{Diagnostic, MOST};
 use crate::spec::model::Args;
 use crate::spec::profile::Profile;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use crate::oci::{Platform, Reference};
 use crate::spec::arguments::{PREDEFINED, Piece, is_argument, nearest, pieces, predefined};
-use crate::spec::decode::{Decoded, Decoder, Role};
 use crate::spec::decode::fields::{Fields, kind_of};
 use crate::spec::decode::profile::Profiles;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::SPEC;
+use crate::spec::decode::{Decoded, Decoder, Role};
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
 use crate::spec::error::ValueError;
 use crate::spec::model::{Args, BuildSpec, Contexts, Format, Stage};

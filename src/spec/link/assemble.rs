@@ -15,7 +15,7 @@ impl Linker<'_> {
     /// The spec, if nothing is wrong.
     pub(crate) fn assemble(mut self) -> Result<BuildSpec, Diagnostics> {
         self.check_overrides();
-        let source = self.source();
+        let source = Arc::clone(&self.source);
         for file in &mut self.files {
             if let Some(Decoded { spec, .. }) = &mut file.decoded {
                 self.problems.extend(apply_profile(spec, &source));
@@ -38,7 +38,11 @@ impl Linker<'_> {
             Some(ExtendedSpec {
                 path: file.path,
                 source: file.source,
-                names: spec.stages.into_iter().map(|stage| stage.name.value).collect(),
+                names: spec
+                    .stages
+                    .into_iter()
+                    .map(|stage| stage.name.value)
+                    .collect(),
                 args: spec.args,
                 contexts: spec.contexts,
             })
@@ -98,7 +102,7 @@ impl Linker<'_> {
         let next = |place: &Place| is_all(place).and_then(|()| self.bases.get(place)).cloned();
         // Files do not extend each other in a circle, so this ends.
         let last = std::iter::successors(Some(first), next).last();
-        let stage = last.and_then(|(home, name)| self.decoded(home)?.spec.stage(&name));
+        let stage = last.and_then(|place| self.stage(&place));
         stage.map(|stage| stage.allow.clone()).unwrap_or_default()
     }
 }

@@ -50,15 +50,18 @@ impl Linker<'_> {
         let last = way.len() - 1;
         if last == 0 {
             let message = format!("{} extends itself", name(0));
-            return Diagnostic::new(&self.source(), extends.span, message).help(format!(
+            return Diagnostic::new(&self.source, extends.span, message).help(format!(
                 "write `from: {}` for a stage of the same file",
                 extends.stage.as_str()
             ));
         }
         let names: Vec<&str> = (0..=way.len()).map(name).collect();
-        let message = format!("specs extend each other in a circle: {}", names.join(" -> "));
+        let message = format!(
+            "specs extend each other in a circle: {}",
+            names.join(" -> ")
+        );
         let says = |place: usize| format!("{} extends {} here", name(place), name(place + 1));
-        let problem = Diagnostic::new(&self.source(), extends.span, message)
+        let problem = Diagnostic::new(&self.source, extends.span, message)
             .label(says(last))
             .help("a spec can only extend what does not need it: move what both use into a file of its own");
         (0..last).fold(problem, |problem, place| {

@@ -82,7 +82,10 @@ fn linked(
     args: &[(&str, &str)],
     profile: Option<&str>,
 ) -> Result<BuildSpec, Diagnostics> {
-    let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (*name, whole(text))).collect();
+    let files: Vec<(&str, String)> = files
+        .iter()
+        .map(|(name, text)| (*name, whole(text)))
+        .collect();
     let (name, text) = files[0].clone();
     let args: Vec<(String, String)> = args
         .iter()
@@ -139,7 +142,11 @@ stages:
 contexts: {shared: s}
 ";
     let common = "stages: {tools: {from: roots}, roots: {from: scratch}, more: {from: scratch}}";
-    let spec = spec(&[("app.yaml", APP), ("base.yaml", base), ("deep/common.yaml", common)]);
+    let spec = spec(&[
+        ("app.yaml", APP),
+        ("base.yaml", base),
+        ("deep/common.yaml", common),
+    ]);
     let stage = |place, name: &str| format!("Extended({place}), Name(\"{name}\")");
     let expected = [
         format!("Own app < Stage({})", stage(0, "node")),
@@ -154,8 +161,15 @@ contexts: {shared: s}
     };
     assert_eq!(common.path, Path::new("deep/common.yaml"));
     assert_eq!((base.names.len(), common.names.len()), (3, 3));
-    assert_eq!(spec.located(Home::Extended(1), Path::new("../x")), Path::new("deep/../x"));
-    assert!(base.contexts.directory(&"shared".parse().unwrap()).is_some());
+    assert_eq!(
+        spec.located(Home::Extended(1), Path::new("../x")),
+        Path::new("deep/../x")
+    );
+    assert!(
+        base.contexts
+            .directory(&"shared".parse().unwrap())
+            .is_some()
+    );
     assert_eq!(spec.own_stages().count(), 1);
 }
 
@@ -165,9 +179,13 @@ fn spans_say_the_file() {
     let spec = spec(&[("app.yaml", APP), ("base.yaml", base)]);
     let span = spec.stages[1].workdir.as_ref().unwrap().span;
     assert_eq!(spec.source.at(span), "/one");
-    let problem = Diagnostic::new(&spec.source, span, "wrong").also(spec.stages[0].from.span, "by this");
+    let problem =
+        Diagnostic::new(&spec.source, span, "wrong").also(spec.stages[0].from.span, "by this");
     let app = "app.yaml:2:25: by this";
-    assert_eq!(problem.to_string(), format!("base.yaml:2:41: wrong\n  {app}"));
+    assert_eq!(
+        problem.to_string(),
+        format!("base.yaml:2:41: wrong\n  {app}")
+    );
     assert_eq!(problem.file().name, "base.yaml");
 }
 
@@ -215,7 +233,11 @@ stages:
   lib: {from: scratch}
 ";
     let files = [("app.yaml", app), ("base.yaml", base)];
-    for (profile, text, variables) in [(None, "plain", 0), (Some("dev"), "plain", 0), (Some("prod"), "prod", 1)] {
+    for (profile, text, variables) in [
+        (None, "plain", 0),
+        (Some("dev"), "plain", 0),
+        (Some("prod"), "prod", 1),
+    ] {
         let spec = linked(&files, &[], profile).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(text_of(&spec, Home::Extended(0), "node"), text);
         let env = |name: &str| {
@@ -227,14 +249,19 @@ stages:
         assert_eq!((env("node"), env("lib")), (variables, 0), "{profile:?}");
     }
     let unknown = linked(&files, &[], Some("test")).unwrap_err().to_string();
-    assert!(unknown.contains("app.yaml: this spec has no profile"), "{unknown}");
+    assert!(
+        unknown.contains("app.yaml: this spec has no profile"),
+        "{unknown}"
+    );
 }
 
 #[test]
 fn a_profile_of_a_file_without_one_target_must_not_be_lost() {
     let app = "profiles: {prod: {}}\nstages: {app: {extends: 'base.yaml#node'}}";
     let base = |profile: &str, target: &str| {
-        format!("profiles: {{prod: {profile}}}\n{target}\nstages: {{node: {{from: scratch}}, lib: {{from: scratch}}}}")
+        format!(
+            "profiles: {{prod: {profile}}}\n{target}\nstages: {{node: {{from: scratch}}, lib: {{from: scratch}}}}"
+        )
     };
     for (profile, target, is_fine) in [
         ("{env: {A: b}}", "", false),
@@ -249,7 +276,10 @@ fn a_profile_of_a_file_without_one_target_must_not_be_lost() {
         assert_eq!(result.is_ok(), is_fine, "{base}");
         if let Err(problems) = result {
             let text = problems.to_string();
-            assert!(text.contains("base.yaml:2:12: profile \"prod\" says something"), "{text}");
+            assert!(
+                text.contains("base.yaml:2:12: profile \"prod\" says something"),
+                "{text}"
+            );
             assert!(text.contains("target: STAGE"), "{text}");
         }
     }
@@ -285,15 +315,27 @@ fn circles_show_the_way_round() {
     let node = "stages: {node: {extends: 'c.yaml#node'}, app: {from: scratch}}";
     for (files, expected) in [
         (
-            vec![("app.yaml", "stages: {app: {extends: 'app.yaml#node'}, node: {from: scratch}}")],
+            vec![(
+                "app.yaml",
+                "stages: {app: {extends: 'app.yaml#node'}, node: {from: scratch}}",
+            )],
             "app.yaml:2:25: app.yaml extends itself\n  help: write `from: node` for a stage of the same file",
         ),
         (
-            vec![("app.yaml", APP), ("base.yaml", "stages: {node: {extends: './base.yaml#x'}, x: {from: scratch}}")],
+            vec![
+                ("app.yaml", APP),
+                (
+                    "base.yaml",
+                    "stages: {node: {extends: './base.yaml#x'}, x: {from: scratch}}",
+                ),
+            ],
             "base.yaml:2:26: base.yaml extends itself\n  help: write `from: x` for a stage of the same file",
         ),
         (
-            vec![("app.yaml", APP), ("base.yaml", "stages: {node: {extends: 'app.yaml#app'}}")],
+            vec![
+                ("app.yaml", APP),
+                ("base.yaml", "stages: {node: {extends: 'app.yaml#app'}}"),
+            ],
             "base.yaml:2:26: specs extend each other in a circle: app.yaml -> base.yaml -> app.yaml\n  \
              app.yaml:2:25: app.yaml extends base.yaml here",
         ),
@@ -301,7 +343,10 @@ fn circles_show_the_way_round() {
             vec![
                 ("app.yaml", APP),
                 ("base.yaml", node),
-                ("c.yaml", "stages: {node: {from: scratch, steps: [{copy: /x, from: z}]}, z: {extends: 'base.yaml#app'}}"),
+                (
+                    "c.yaml",
+                    "stages: {node: {from: scratch, steps: [{copy: /x, from: z}]}, z: {extends: 'base.yaml#app'}}",
+                ),
             ],
             "c.yaml:2:76: specs extend each other in a circle: base.yaml -> c.yaml -> base.yaml\n  \
              base.yaml:2:26: base.yaml extends c.yaml here\n  help: a spec can only extend",
@@ -333,9 +378,21 @@ fn what_is_wrong_is_told_where_it_stands() {
             "base.yaml:4:7: a stage has no key `form`\n  help: did you mean `from`?",
         ),
         (APP, Some("stages: [1"), "base.yaml:2:1"),
-        (APP, Some("# nothing; format:"), "base.yaml: the spec is empty"),
-        (APP, Some("FROM scratch # format:"), "base.yaml:1:1: this is a Dockerfile"),
-        (APP, Some("format: 2"), "base.yaml:1:9: format \"2\" is unknown"),
+        (
+            APP,
+            Some("# nothing; format:"),
+            "base.yaml: the spec is empty",
+        ),
+        (
+            APP,
+            Some("FROM scratch # format:"),
+            "base.yaml:1:1: this is a Dockerfile",
+        ),
+        (
+            APP,
+            Some("format: 2"),
+            "base.yaml:1:9: format \"2\" is unknown",
+        ),
     ] {
         let mut files = vec![("app.yaml", app)];
         files.extend(base.map(|base| ("base.yaml", base)));
@@ -348,9 +405,13 @@ fn what_is_wrong_is_told_where_it_stands() {
 fn neither_deep_nor_wide_without_end() {
     let chain = |length: usize| {
         let text = |next: usize| format!("stages: {{node: {{extends: 'f{next}.yaml#node'}}}}");
-        let mut files: Vec<(String, String)> =
-            (0..length).map(|at| (format!("f{at}.yaml"), text(at + 1))).collect();
-        files.push((format!("f{length}.yaml"), "stages: {node: {from: scratch}}".to_owned()));
+        let mut files: Vec<(String, String)> = (0..length)
+            .map(|at| (format!("f{at}.yaml"), text(at + 1)))
+            .collect();
+        files.push((
+            format!("f{length}.yaml"),
+            "stages: {node: {from: scratch}}".to_owned(),
+        ));
         files
     };
     let wide = |number: usize| {
@@ -359,19 +420,33 @@ fn neither_deep_nor_wide_without_end() {
             all.push_str(&format!("  s{at}: {{extends: 'f{at}.yaml#node'}}\n"));
         }
         let mut files = vec![("app.yaml".to_owned(), all)];
-        files.extend((0..number).map(|at| (format!("f{at}.yaml"), "stages: {node: {from: scratch}}".to_owned())));
+        files.extend((0..number).map(|at| {
+            (
+                format!("f{at}.yaml"),
+                "stages: {node: {from: scratch}}".to_owned(),
+            )
+        }));
         files
     };
     let result = |files: &[(String, String)]| {
-        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
         linked(&files, &[], None).map_err(|problems| problems.to_string())
     };
     assert!(result(&chain(MOST_DEPTH)).is_ok());
     let error = result(&chain(MOST_DEPTH + 1)).unwrap_err();
-    assert!(error.starts_with("f16.yaml:2:26: specs extend each other over more than 16 files"), "{error}");
+    assert!(
+        error.starts_with("f16.yaml:2:26: specs extend each other over more than 16 files"),
+        "{error}"
+    );
     assert!(result(&wide(MOST_FILES)).is_ok());
     let error = result(&wide(MOST_FILES + 1)).unwrap_err();
-    assert!(error.starts_with("app.yaml:67:18: this is one file too many"), "{error}");
+    assert!(
+        error.starts_with("app.yaml:67:18: this is one file too many"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -387,10 +462,16 @@ fn all_files_together_expand_within_bounds() {
     let files: Vec<(String, String)> = (0..3)
         .map(|at| match at {
             2 => ("f2.yaml".to_owned(), base("from: scratch")),
-            at => (format!("f{at}.yaml"), base(&format!("extends: 'f{}.yaml#node'", at + 1))),
+            at => (
+                format!("f{at}.yaml"),
+                base(&format!("extends: 'f{}.yaml#node'", at + 1)),
+            ),
         })
         .collect();
-    let two: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let two: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
     let problems = problems(&two);
     assert!(problems.contains("64 MiB"), "{}", &problems[..200]);
     assert!(problems.starts_with("f1.yaml:"), "{}", &problems[..200]);

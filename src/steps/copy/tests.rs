@@ -1,7 +1,9 @@
 //! Every rule of `copy` as a row: a source, a destination, a step, and what changes.
 
 use super::*;
-use crate::spec::{AbsolutePath, Action, Args, ContextPath, NoFiles, ParseInputs, SourceText, parse};
+use crate::spec::{
+    AbsolutePath, Action, Args, ContextPath, NoFiles, ParseInputs, SourceText, parse,
+};
 use crate::steps::scene::apply;
 use crate::tree::{Accounts, Change, Content, Xattrs};
 use proptest::prelude::*;
