@@ -29,11 +29,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    let extended = plans[0].extended.iter();
-    let mut inputs: Vec<PathBuf> = extended
-        .map(|file| request.folder().join(&file.path))
-        .collect();
-    inputs.extend([request.spec_file.clone(), request.store_root.clone()]);
+    let inputs = inputs(request, &plans[0]);
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     outputs::check(&request.outputs, &inputs, &registries)?;
     let store = match request.shared.to {
@@ -96,6 +92,14 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
         outputs,
         notes: notes.into_iter().collect(),
     })
+}
+
+/// What no output may take the place of: the spec, those that it extends, and the store.
+fn inputs(request: &BuildRequest, plan: &Plan) -> Vec<PathBuf> {
+    let extended = plan.extended.iter();
+    let extended = extended.map(|file| request.folder().join(&file.path));
+    let own = [request.spec_file.clone(), request.store_root.clone()];
+    own.into_iter().chain(extended).collect()
 }
 
 /// Decides what a build would do: one plan for each platform.
