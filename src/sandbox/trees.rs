@@ -4,10 +4,15 @@
 //! what was changed read by it. A tree is unpacked once: `STORE/trees/DIGEST-WHO/root`, beside the
 //! listing that it was made from, under a temporary name until it is whole. It is a lower directory
 //! of overlays from then on, and never written again.
+//!
+//! A store may be carried from machine to machine by whatever a CI has for its caches, which loses
+//! what a tree is made of: owners, attributes, devices, setuid. So a tree says where it was made, and
+//! one that lies elsewhere is a copy: it is made again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::oci::Digest;
@@ -37,12 +42,15 @@ pub fn materialize(
     let trees = located(store)?.join("trees");
     fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
     let folder = trees.join(format!("{}-{}", digest.hex(), whose(footing.tier)));
-    if folder.exists() {
+    if is_original(&folder) {
         // The listing's time says when the tree was last used. It is no harm if that is wrong.
-        if let Ok(listing) = fs::File::open(folder.join(LISTING)) {
+        if let Ok(listing) = File::open(folder.join(LISTING)) {
             let _ = used_now(&listing);
         }
         return Ok(folder.join(ROOT));
+    }
+    if folder.exists() {
+        drop_copy(&trees, &folder, footing, settings)?;
     }
     let new = tempfile::Builder::new()
         .prefix("new-")
@@ -75,6 +83,44 @@ pub(crate) fn located(store: &Store) -> Result<PathBuf, SandboxError> {
 
 const ROOT: &str = "root";
 pub(crate) const LISTING: &str = "listing";
+/// Where the tree's root was made, beside it.
+const PLACE: &str = "place";
+
+/// What tells the root of a tree from every copy of it: the change time of an inode is set by the
+/// kernel alone, and a root that is whole does not change any more.
+fn place(folder: &Path) -> io::Result<String> {
+    let root = fs::symlink_metadata(folder.join(ROOT))?;
+    let (inode, seconds, fraction) = (root.ino(), root.ctime(), root.ctime_nsec());
+    Ok(format!("{inode} {seconds}.{fraction:09}\n"))
+}
+
+/// Whether a tree lies where it was made.
+fn is_original(folder: &Path) -> bool {
+    let noted = fs::read_to_string(folder.join(PLACE));
+    matches!((noted, place(folder)), (Ok(noted), Ok(place)) if noted == place)
+}
+
+/// Takes a tree away that is a copy. Another build may do the same, and have made a true one since.
+fn drop_copy(
+    trees: &Path,
+    folder: &Path,
+    footing: &Footing,
+    settings: &SandboxSettings,
+) -> Result<(), SandboxError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let gone = trees.join(format!("gone-{name}-{}", std::process::id()));
+    {
+        let alone = File::open(trees).and_then(|folder| folder.lock().map(|()| folder));
+        let _alone = alone.map_err(SandboxError::io("lock", trees))?;
+        if is_original(folder) || !folder.exists() {
+            return Ok(());
+        }
+        fs::rename(folder, &gone).map_err(SandboxError::io("rename", folder))?;
+    }
+    // Files that only others may remove are swept with the store.
+    let _ = super::remove(&gone, footing, settings);
+    Ok(())
+}
 
 /// Whose files they are on disk: no two builders of different rights share a tree.
 fn whose(tier: Tier) -> String {
@@ -116,13 +162,13 @@ fn make(
         store: located(store)?,
     };
     let ended = order(footing, task, settings, u64::MAX, &|_, _| {})?;
-    match ended.outcome {
-        Ok(_) => Ok(()),
-        Err(Failed::Setup(setup) | Failed::Start(setup)) => Err(SandboxError::Setup {
-            tier: footing.tier,
-            setup,
-        }),
+    if let Err(Failed::Setup(setup) | Failed::Start(setup)) = ended.outcome {
+        let tier = footing.tier;
+        return Err(SandboxError::Setup { tier, setup });
     }
+    let note = folder.join(PLACE);
+    let noted = place(folder).and_then(|place| fs::write(&note, place));
+    noted.map_err(SandboxError::io("write", &note))
 }
 
 /// The outer process's part of [`materialize`].

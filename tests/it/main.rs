@@ -30,4 +30,5 @@ mod serve; // the read-only registry: the spec, real clients, and those that mea
 mod shared_cache; // results of other machines by way of a registry, lying ones among them
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
+mod store_restored; // stores that a CI has saved and restored, losing what such means lose
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools

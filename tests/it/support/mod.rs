@@ -26,3 +26,4 @@ pub(crate) mod source;
 pub(crate) mod strict_registry;
 pub(crate) mod token_server;
 pub(crate) mod tree_text;
+pub(crate) mod yaml;
