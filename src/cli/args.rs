@@ -315,6 +315,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, exclusive = true)]
     pub(crate) list: bool,
     #[command(flatten)]
+    pub(crate) commands: CommandArgs,
+    #[command(flatten)]
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
