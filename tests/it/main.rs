@@ -19,6 +19,7 @@ mod lock; // the lock, what it pins, and builds without network
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod profiles; // one spec for several environments, and nothing of one in another
+mod recipes; // the recipes for CI of ci/, run as their CI would
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
 mod registry_push; // images to registries: what is sent, what is not, what goes on after a kill
 mod run_containers; // builds with commands inside docker's and podman's containers

@@ -21,6 +21,7 @@ pub(crate) mod raw_tar;
 pub(crate) mod registry;
 pub(crate) mod rich;
 pub(crate) mod sandbox;
+pub(crate) mod seccomp;
 pub(crate) mod served;
 pub(crate) mod source;
 pub(crate) mod strict_registry;
