@@ -376,7 +376,7 @@ fn large(sandbox: &Sandbox) {
          steps: [{copy: ., to: /many}]\n",
     );
     let built = ["build", "-f", "large.yaml", "-o", "oci:base:large"];
-    sandbox.boxwright(&built).ok();
+    sandbox.boxwright(built).ok();
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_large_base_is_unpacked_once_and_laid_under_every_stage() {
             tier,
         ];
         let ran =
-            sandbox.boxwright(&[&args[..], &["--progress", "plain", "--print", "digest"]].concat());
+            sandbox.boxwright([&args[..], &["--progress", "plain", "--print", "digest"]].concat());
         let sums = ran
             .stderr
             .lines()
