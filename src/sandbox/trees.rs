@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::oci::Digest;
+use crate::plan::key;
 use crate::sandbox::caches::used_now;
 use crate::sandbox::changes::{Found, Reading, collect};
 use crate::sandbox::error::{SandboxError, Setup};
@@ -37,11 +38,12 @@ pub fn materialize(
     let trees = located(store)?.join("trees");
     fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
     let folder = trees.join(format!("{}-{}", digest.hex(), whose(footing.tier)));
-    if folder.exists() {
-        // The listing's time says when the tree was last used. It is no harm if that is wrong.
-        if let Ok(listing) = fs::File::open(folder.join(LISTING)) {
-            let _ = used_now(&listing);
-        }
+    if is_unpacked(&folder) {
+        return Ok(folder.join(ROOT));
+    }
+    let work = key::work(&format!("unpack as {}", whose(footing.tier)), digest);
+    let _claim = store.claim_in_turn(&work, &|| !settings.stop.is_pulled());
+    if is_unpacked(&folder) {
         return Ok(folder.join(ROOT));
     }
     let new = tempfile::Builder::new()
@@ -66,6 +68,16 @@ pub fn materialize(
             Err(error)
         }
     }
+}
+
+/// Whether the tree is there, which is then used now.
+fn is_unpacked(folder: &Path) -> bool {
+    let is_there = folder.exists();
+    // The listing's time says when the tree was last used. It is no harm if that is wrong.
+    if is_there && let Ok(listing) = fs::File::open(folder.join(LISTING)) {
+        let _ = used_now(&listing);
+    }
+    is_there
 }
 
 /// The store's folder for other processes, which work elsewhere.
