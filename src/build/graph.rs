@@ -67,13 +67,7 @@ enum Who {
 
 /// Takes stages whose needs are met, until there are none or one has failed. Then the commands of
 /// the others are stopped, too: nobody will see their results.
-fn work(
-    workshop: &Workshop<'_>,
-    who: Who,
-    done: &Done,
-    board: &Mutex<Board>,
-    changed: &Condvar,
-) {
+fn work(workshop: &Workshop<'_>, who: Who, done: &Done, board: &Mutex<Board>, changed: &Condvar) {
     let crew = workshop.contexts.crew;
     let stages = &workshop.plan.stages;
     let lock = || {
