@@ -39,7 +39,7 @@ pub use mirror::{Dockerfile, Mirror, mirror};
 pub use push::{PushLine, PushReport, PushRequest, push};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse, CommandSettings};
-pub use run::{build, build_beside, names_of, outputs_of, plans, spec};
+pub use run::{build, build_beside, names_of, plans, spec};
 pub use shared_cache::{CacheMode, SharedCacheSettings};
 pub use study::{check_image, check_spec, inspect_image};
 pub use verify::{Difference, Verification, verify};

@@ -15,7 +15,7 @@ use crate::build::target::{MadeLayer, Target, target};
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
 use crate::oci::{ImageConfig, Platform, Reference};
 use crate::plan::{Plan, PlanInputs, final_user, plan};
-use crate::spec::{self, BuildSpec, Diagnostics, ImageSource, ParseInputs};
+use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
 use crate::transport::registry::RegistryClient;
 
@@ -183,18 +183,6 @@ fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagn
 pub fn names_of(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
     let plans = plans(request)?;
     Ok(names(request, &plans[0]))
-}
-
-/// Where the image of a request goes: where it says, or else into an archive that is named after it.
-///
-/// # Errors
-/// Everything that is wrong with the spec.
-pub fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, BuildError> {
-    if !request.outputs.is_empty() {
-        return Ok(request.outputs.clone());
-    }
-    let plans = plans(request)?;
-    Ok(request.outputs_or_default(&names(request, &plans[0])))
 }
 
 /// The names of the image: those of the request, else those of the spec.

@@ -37,7 +37,7 @@ pub use action::{
     Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
-pub(crate) use arguments::nearest;
+pub use arguments::nearest;
 pub use budget::Budget;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
