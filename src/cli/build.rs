@@ -39,6 +39,7 @@ fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<
             false => terminal.print(&plan.text),
         };
     }
+    places::make_folders(&args.result.outputs)?;
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
     let result = match args.how.verify {

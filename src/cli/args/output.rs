@@ -99,6 +99,7 @@ impl Prefix {
 impl std::fmt::Display for OutputArg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            OutputArg::Place(ImageSource::Registry(reference)) => write!(f, "docker://{reference}"),
             OutputArg::Place(place) => place.fmt(f),
             OutputArg::OciArchives(folder) => write!(f, "oci-archive:{}", folder.display()),
             OutputArg::DockerArchives(folder) => write!(f, "docker-archive:{}", folder.display()),
@@ -119,6 +120,7 @@ mod tests {
             "oci-archive:a.tar",
             "oci-archive:out/",
             "docker-archive:out/",
+            "docker://registry.example/app:1",
             "docker://registry.example/",
             "docker://registry.example:5000/acme/team/",
         ] {

@@ -1,15 +1,28 @@
 //! Places of several images: none may take that of another.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use boxwright::build::BuildRequest;
 use boxwright::oci::Reference;
 use boxwright::spec::ImageSource;
 
+use crate::cli::args::OutputArg;
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::settings::Asked;
+
+/// Makes the folders that were named as places for archives.
+pub(super) fn make_folders(outputs: &[OutputArg]) -> Result<(), Failure> {
+    for output in outputs {
+        if let OutputArg::OciArchives(folder) | OutputArg::DockerArchives(folder) = output {
+            fs::create_dir_all(folder)
+                .map_err(|error| Failure::system(format!("make {}", folder.display()), &error))?;
+        }
+    }
+    Ok(())
+}
 
 /// Checks that each image has a place of its own, and each spec a plan. All specs that are wrong are
 /// given, each with its number.

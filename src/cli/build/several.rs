@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::args::BuildArgs;
-use crate::cli::build::places::each_has_its_place;
+use crate::cli::build::places::{each_has_its_place, make_folders};
 use crate::cli::cache;
 use crate::cli::corridor;
 use crate::cli::exit::Failure;
@@ -45,6 +45,7 @@ pub(super) fn build(asked: &Asked, args: &BuildArgs, terminal: &Terminal) -> Res
     if args.how.dry_run {
         return plans(asked, args, terminal);
     }
+    make_folders(&args.result.outputs)?;
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::of_members(style, terminal, &asked.names);
     let outcomes = side_by_side(asked, args.how.keep_going, &progress);

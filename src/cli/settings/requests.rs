@@ -320,7 +320,7 @@ fn for_one_image_only(args: &BuildArgs) -> Result<(), Failure> {
     if !args.result.tags.is_empty() {
         return refuse(
             "--tag",
-            "let each spec name its image: `image:` and `tags:`",
+            "let each spec name its image: `image:` and `tags:`; or a workspace its members: `tags:`",
         );
     }
     if args.shared.cache_to.is_some() {
@@ -417,8 +417,10 @@ fn names_of_tags(
             MemberTag::Tag(tag) => {
                 let spec = corridor::spec(request)?;
                 let Some(image) = spec.image else {
-                    let message =
-                        format!("the spec names no image that could have the tag {tag:?}");
+                    let message = format!(
+                        "the spec names no image that could have the tag {:?}",
+                        tag.as_str()
+                    );
                     return Err(wrong(message, "write a full name: NAME:TAG").into());
                 };
                 let named = image.with_tag(tag.as_str());

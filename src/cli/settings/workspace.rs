@@ -36,6 +36,12 @@ impl Environment {
     /// The members of a workspace that are wanted, in the order of the file.
     pub(crate) fn workspace(&self, chosen: &Chosen<'_>) -> Result<Vec<Member>, Failure> {
         let file = workspace_file(chosen.file);
+        if !file.exists() {
+            let headline = format!("there is no workspace {}", file.display());
+            return Err(Failure::new(Blame::Input, headline).hint(
+                "write it, with a line for each spec:\nformat: 1\nmembers:\n  - path/to/a/spec",
+            ));
+        }
         let source = read_source(&file, "the workspace")?;
         let workspace = Workspace::parse(&source)?;
         let folder = file.parent().unwrap_or(Path::new(""));
