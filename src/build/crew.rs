@@ -28,8 +28,8 @@ pub struct Crew {
     made: Mutex<BTreeSet<Digest>>,
 }
 
-/// What makes two base images one: the store that they are in, what names them, the folder that
-/// this is relative to, and the platform.
+/// What makes two base images one: the store that they are in, what names them, the file that this
+/// means, if it is one, and the platform.
 pub(crate) type BaseId = (PathBuf, ImageSource, PathBuf, Platform);
 
 /// A base image, once somebody has read it; held by whoever does.

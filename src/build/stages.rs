@@ -439,10 +439,10 @@ impl<'a> Workshop<'a> {
         let id = (
             self.store.root().to_owned(),
             source.clone(),
-            match source {
-                ImageSource::Registry(_) => PathBuf::new(),
-                _ => folder.to_owned(),
-            },
+            source.path().map_or_else(PathBuf::new, |path| {
+                let path = folder.join(path);
+                std::fs::canonicalize(&path).unwrap_or(path)
+            }),
             self.plan.platform.clone(),
         );
         let base = self.contexts.crew.base(id, self.store, import)?;
