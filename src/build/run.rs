@@ -57,9 +57,7 @@ pub fn build_beside(
     let wanted = request.outputs_or_default(&names);
     let contexts = Contexts::new(request, crew, &store, observer, wanted.clone());
     let mut made = BTreeMap::new();
-    let mut images = Vec::new();
-    let mut lines = Vec::new();
-    let mut notes = BTreeSet::new();
+    let (mut images, mut lines, mut notes) = (Vec::new(), Vec::new(), BTreeSet::new());
     for plan in &plans {
         observer.event(Event::Planned {
             stages: plan.stages.len(),
