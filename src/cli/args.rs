@@ -13,13 +13,14 @@ use clap_complete::Shell;
 
 use boxwright::explain::Code;
 use boxwright::oci::{DocumentFormat, Platform, Reference};
-use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
+use boxwright::spec::{ByteSize, Compression, Name, ValueError};
 
 mod bench;
 mod caches;
 mod commands;
 mod index;
 mod lock;
+mod output;
 mod push;
 mod registry;
 mod serve;
@@ -31,6 +32,7 @@ pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportAr
 pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use index::IndexArgs;
 pub(crate) use lock::LockArgs;
+pub(crate) use output::{OutputArg, Prefix, parse_place};
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
@@ -128,6 +130,8 @@ Examples:
       Push the image, under all tags of the spec.
   boxwright build --profile prod
       Build with what `profiles: {prod: …}` of the spec says, into NAME-prod.tar.
+  boxwright build --workspace . -o docker://registry.example.com/team/
+      Build all members of boxwright.workspace.yaml side by side, and push them.
   boxwright build --arg NODE=22 --target runtime --print digest
       Set an argument, choose the stage, print the manifest's digest.
 
@@ -160,12 +164,19 @@ pub(crate) struct BuildArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to build")]
 pub(crate) struct SpecArgs {
-    /// The spec, or the folder of a boxwright.yaml; several are built one after the other
+    /// The spec, or the folder of a boxwright.yaml, by default this one; or members of --workspace
     ///
-    /// What they share, layers and results of commands, is made once. An image each goes where -o
-    /// says, which must be one layout (oci:DIR) then, or by default into an archive of its own.
-    #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath, help_heading = None::<&str>)]
+    /// Several are built side by side. What they share, layers and results of commands, is made
+    /// once. Where one fails, those that have begun are finished and no other is begun. Each goes
+    /// into an archive of its own, unless -o names a place for many.
+    #[arg(value_name = "SPEC|MEMBER", value_hint = ValueHint::AnyPath, help_heading = None::<&str>)]
     pub(crate) specs: Vec<PathBuf>,
+    /// Build the members of a workspace, all or those that are named
+    ///
+    /// FILE may be the folder of a boxwright.workspace.yaml. Its schema: boxwright schema
+    /// --workspace. --arg is given to all members whose specs declare the argument.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file", value_hint = ValueHint::AnyPath)]
+    pub(crate) workspace: Option<PathBuf>,
     /// The spec, where its file has another name
     #[arg(short, long, value_name = "FILE", conflicts_with = "specs", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
@@ -197,9 +208,15 @@ pub(crate) struct ResultArgs {
     /// docker-archive:FILE[:REF]  as `docker save` writes it
     /// docker://HOST/NAME[:TAG]   a registry; without TAG all tags of the spec
     ///
+    /// Places for many images, each under its own name; so is oci:DIR:
+    ///
+    /// oci-archive:DIR/           a folder, with an archive for each
+    /// docker-archive:DIR/        the same
+    /// docker://HOST/PREFIX/      a registry, with a repository for each
+    ///
     /// By default oci-archive:NAME.tar, or NAME-PROFILE.tar.
-    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = parse_output, verbatim_doc_comment)]
-    pub(crate) outputs: Vec<ImageSource>,
+    #[arg(short, long = "output", value_name = "OUTPUT", verbatim_doc_comment)]
+    pub(crate) outputs: Vec<OutputArg>,
     /// Name the image, instead of `image:` and `tags:` of the spec; may be given several times
     #[arg(short, long = "tag", value_name = "NAME[:TAG]", value_parser = parse_name)]
     pub(crate) tags: Vec<Reference>,
@@ -237,6 +254,9 @@ pub(crate) struct HowArgs {
     /// this option the lock is not looked at. See `boxwright lock`.
     #[arg(long)]
     pub(crate) locked: bool,
+    /// Of several images, build what can be built where one fails
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
     /// Do every step again, whatever the store has
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -290,9 +310,13 @@ Examples:
   boxwright check auth.tar --allow BW008     all but one kind of finding
   boxwright check --list                     what can be found")]
 pub(crate) struct CheckArgs {
-    /// A spec, its folder, or an image: oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE
-    #[arg(value_name = "SPEC|IMAGE", default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) subject: String,
+    /// Specs, by default the one of this folder, or images: oci:DIR[:REF], oci-archive:FILE,
+    /// docker-archive:FILE; or members of --workspace
+    #[arg(value_name = "SPEC|IMAGE|MEMBER", value_hint = ValueHint::AnyPath)]
+    pub(crate) subjects: Vec<String>,
+    /// Check the members of a workspace, all or those that are named
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) workspace: Option<PathBuf>,
     /// The stage of the spec to check; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,
@@ -391,7 +415,7 @@ pub(crate) struct GcArgs {
     pub(crate) format: JsonArgs,
 }
 
-/// Print the JSON Schema of the spec
+/// Print the JSON Schema of the spec, or of a workspace
 ///
 /// With it editors complete a spec and underline what is wrong.
 #[derive(Debug, Args)]
@@ -400,7 +424,11 @@ Examples:
   boxwright schema > boxwright.schema.json
       Then let the first line of the spec be:
       # yaml-language-server: $schema=boxwright.schema.json")]
-pub(crate) struct SchemaArgs {}
+pub(crate) struct SchemaArgs {
+    /// Print the schema of boxwright.workspace.yaml
+    #[arg(long)]
+    pub(crate) workspace: bool,
+}
 
 /// Print completions for a shell
 #[derive(Debug, Args)]
@@ -506,24 +534,6 @@ impl FromStr for Age {
             Some(days) => Ok(Age(std::time::Duration::from_secs(u64::from(days) * DAY))),
             None => boxwright::spec::parse_duration(text).map(Age),
         }
-    }
-}
-
-fn parse_output(text: &str) -> Result<ImageSource, ValueError> {
-    let kinds = "write oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME";
-    if !text.contains(':') {
-        return Err(ValueError::new("the kind of output is missing").help(kinds));
-    }
-    match text.parse()? {
-        // A registry is not what someone means who has mistyped a file.
-        ImageSource::Registry(_) if !text.starts_with("docker://") => {
-            Err(ValueError::new("the kind of output is missing").help(kinds))
-        }
-        ImageSource::Registry(reference) if reference.digest().is_some() => {
-            let message = "what is built has the digest that it has";
-            Err(ValueError::new(message).help("write docker://HOST/NAME:TAG"))
-        }
-        output => Ok(output),
     }
 }
 

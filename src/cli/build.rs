@@ -1,16 +1,13 @@
-//! `boxwright build`: a spec becomes an image.
+//! `boxwright build`: a spec becomes an image, several become several side by side.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use boxwright::build::{BuildReport, BuildRequest, Difference};
-use boxwright::oci::Digest;
-use boxwright::spec::ImageSource;
 
 use crate::cli::args::BuildArgs;
 use crate::cli::cache;
 use crate::cli::corridor;
-use crate::cli::exit::{Blame, Failure};
+use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
 use crate::cli::settings::{Environment, ProgressStyle, scratch_folder};
@@ -18,60 +15,20 @@ use crate::cli::summary;
 use crate::cli::table::json_text;
 use crate::cli::terminal::{BOLD_RED, Terminal};
 
-/// Builds all specs, or with `--dry-run` shows the plan of one.
+mod places;
+mod several;
+
+/// Builds all that is asked for, or with `--dry-run` shows the plans.
 pub(crate) fn run(
     args: &BuildArgs,
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let requests = environment.build_requests(args)?;
-    match &requests[..] {
-        [request] => one(request, args, terminal),
-        several => all(several, args, terminal),
+    let asked = environment.build_requests(args)?;
+    match &asked.requests[..] {
+        [request] if !asked.is_group => one(request, args, terminal),
+        _ => several::build(&asked, args, terminal),
     }
-}
-
-/// Builds several specs one after the other. Each is told as if it were alone, then what they have
-/// in common.
-fn all(requests: &[BuildRequest], args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let style = ProgressStyle::decide(args.report.progress, terminal);
-    let tells = matches!(style, ProgressStyle::Live | ProgressStyle::Plain);
-    each_has_its_place(requests)?;
-    let mut reports = Vec::new();
-    for request in requests {
-        let progress = Progress::new(style, terminal);
-        let result = corridor::build(request, &progress);
-        cache::trim(&request.store_root);
-        let took = progress.finish();
-        let report = result?;
-        if tells {
-            terminal.say(&summary::render(&report, took, terminal.width()));
-        }
-        reports.push(report);
-    }
-    if tells {
-        terminal.say(&summary::shared(&reports));
-    }
-    let digests: Vec<Digest> = reports.iter().map(|report| report.manifest).collect();
-    summary::print(args.report.print, &digests, &reports, terminal)
-}
-
-/// No image may take the place of another.
-fn each_has_its_place(requests: &[BuildRequest]) -> Result<(), Failure> {
-    let mut taken = BTreeMap::new();
-    for request in requests {
-        for output in corridor::outputs_of(request)? {
-            let is_shared = matches!(output, ImageSource::Layout { .. });
-            let before = taken.insert(output.to_string(), &request.spec_file);
-            if let Some(before) = before.filter(|_| !is_shared) {
-                let (one, two) = (before.display(), request.spec_file.display());
-                let headline = format!("the images of {one} and {two} would both be {output}");
-                return Err(Failure::new(Blame::CommandLine, headline)
-                    .hint("write -o oci:DIR for one layout of all, or build one after the other"));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
@@ -82,6 +39,7 @@ fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<
             false => terminal.print(&plan.text),
         };
     }
+    places::make_folders(&args.result.outputs)?;
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
     let result = match args.how.verify {

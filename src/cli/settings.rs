@@ -14,6 +14,9 @@ use crate::cli::exit::{Blame, Failure};
 use crate::cli::terminal::Terminal;
 
 mod requests;
+mod workspace;
+
+pub(crate) use requests::{Asked, Member};
 
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
 #[derive(Clone, Copy)]

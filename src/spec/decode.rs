@@ -19,6 +19,7 @@ pub(crate) mod shapes;
 mod stage;
 mod step;
 mod top;
+pub(crate) mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::spec::value::Name;
 
 pub(crate) use lock::decode_lock;
 pub(crate) use top::decode;
+pub(crate) use workspace::decode_workspace;
 
 /// What decoding needs to know and what it has found so far.
 pub(crate) struct Decoder<'a> {
@@ -49,6 +51,8 @@ pub(crate) struct Decoder<'a> {
     declared: BTreeSet<String>,
     /// Overrides of arguments that the file does not declare, and what is wrong then.
     undeclared: Vec<(String, Diagnostic)>,
+    /// Whether texts mean what is written: there are no arguments.
+    is_literal: bool,
     diagnostics: Diagnostics,
 }
 
@@ -102,6 +106,7 @@ impl<'a> Decoder<'a> {
             extends: BTreeMap::new(),
             declared: BTreeSet::new(),
             undeclared: Vec::new(),
+            is_literal: false,
             diagnostics: Diagnostics::new(),
         }
     }
@@ -111,6 +116,14 @@ impl<'a> Decoder<'a> {
         Decoder {
             expansion,
             role: Role::Extended,
+            ..Decoder::new(source)
+        }
+    }
+
+    /// For files in which `${…}` means nothing.
+    pub(crate) fn literal(source: &'a Arc<SourceText>) -> Decoder<'a> {
+        Decoder {
+            is_literal: true,
             ..Decoder::new(source)
         }
     }
@@ -134,6 +147,9 @@ impl<'a> Decoder<'a> {
 
     /// The text of a scalar with its arguments replaced.
     fn expanded(&mut self, text: &str, span: Span) -> Option<String> {
+        if self.is_literal {
+            return Some(text.to_owned());
+        }
         self.expand_by(text, span, Args::expand)
     }
 

@@ -4,7 +4,8 @@
 //! platform to build for.
 //! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
-//! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
+//! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`], and so
+//! does the list of specs that are built together: text → [`Workspace`].
 //!
 //! This room never reads a file: the texts of other specs, whose stages may be extended ([`link`]),
 //! come in through [`SpecFiles`]. And it never asks whether a stage, a user or a path exists: what
@@ -30,6 +31,7 @@ pub mod schema;
 pub mod source;
 pub mod units;
 pub mod value;
+pub mod workspace;
 mod yaml;
 
 pub use action::{
@@ -37,7 +39,8 @@ pub use action::{
     Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
-pub(crate) use arguments::{MOST_LISTED, nearest, similar};
+pub use arguments::nearest;
+pub(crate) use arguments::{MOST_LISTED, similar};
 pub use budget::Budget;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -49,12 +52,13 @@ pub use model::{
     Allow, Args, Base, BuildSpec, Contexts, ExtendedSpec, Format, Home, NewGroup, NewUser, Origin,
     Stage,
 };
-pub use parse::{ParseInputs, parse};
+pub use parse::{ParseInputs, declared_args, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
 pub use profile::Profile;
-pub use schema::{schema, schema_text};
+pub use schema::{schema, schema_text, workspace_schema, workspace_schema_text};
 pub use source::{LineColumn, SourceText, Span, Spanned};
 pub use units::{ByteSize, parse_duration};
 pub use value::{
     AccountName, Compression, HttpUrl, Identity, Name, Owner, Port, Protocol, Signal, Tag,
 };
+pub use workspace::{Argument, Member, MemberTag, Workspace};

@@ -1,5 +1,6 @@
 //! The door of the room: text and inputs in, spec or diagnostics out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::oci::Platform;
@@ -8,7 +9,7 @@ use crate::spec::diagnostic::{Diagnostic, Diagnostics};
 use crate::spec::link::{SpecFiles, link};
 use crate::spec::model::BuildSpec;
 use crate::spec::source::{SourceText, Span};
-use crate::spec::yaml::{self, Node};
+use crate::spec::yaml::{self, Node, Value};
 
 /// What a spec depends on besides its text.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,21 @@ pub(crate) fn document(source: &Arc<SourceText>) -> Result<Node, Diagnostics> {
             .help("begin with:\nformat: 1\nstages:\n  app:\n    from: scratch")
             .into()
     })
+}
+
+/// The names of the arguments that a spec declares.
+///
+/// # Errors
+/// A text that is no YAML. What else is wrong with the spec is for [`parse`] to tell.
+pub fn declared_args(source: &Arc<SourceText>) -> Result<BTreeSet<String>, Diagnostics> {
+    let entries = |node: Option<&Node>| match node.map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.clone(),
+        _ => Vec::new(),
+    };
+    let top = entries(yaml::parse(source)?.as_ref());
+    let args = top.iter().find(|entry| entry.key.value == "args");
+    let declared = entries(args.map(|entry| &entry.value)).into_iter();
+    Ok(declared.map(|entry| entry.key.value).collect())
 }
 
 /// The first instruction, if the text begins as Dockerfiles do.

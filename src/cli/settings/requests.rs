@@ -5,88 +5,150 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SPEC_NAME, SharedCacheSettings};
-use boxwright::oci::Reference;
-use boxwright::spec::{ImageSource, Lock, Name, SourceText};
+use boxwright::oci::{Platform, Reference};
+use boxwright::spec::{
+    Diagnostic, Diagnostics, ImageSource, Lock, MemberTag, Name, SourceText, Spanned,
+};
 
-use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, VerifyArgs};
+use crate::cli::args::{
+    BenchArgs, BuildArgs, CheckArgs, LockArgs, OutputArg, Override, Prefix, VerifyArgs,
+};
+use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::lock;
+use crate::cli::settings::workspace::Chosen;
 use crate::cli::settings::{Environment, MOST_TEXT, read_at_most};
 
+/// What one command was asked to make.
+pub(crate) struct Asked {
+    /// A request for each image.
+    pub(crate) requests: Vec<BuildRequest>,
+    /// What each image is called, for people and in reports.
+    pub(crate) names: Vec<String>,
+    /// Whether they are told of as several, even if there is only one.
+    pub(crate) is_group: bool,
+}
+
 /// One image of those that one command makes: what is said of it alone.
-struct Member {
-    spec_file: PathBuf,
-    target: Option<Name>,
-    profile: Option<Name>,
-    /// Values of arguments, which go before those for all images.
-    args: Vec<(String, String)>,
+pub(crate) struct Member {
+    /// What people call it.
+    pub(crate) name: String,
+    pub(crate) spec_file: PathBuf,
+    pub(crate) target: Option<Name>,
+    pub(crate) profile: Option<Name>,
+    /// Values of arguments, after which those of the command line count.
+    pub(crate) args: Vec<(String, String)>,
+    /// Whether `--arg` is still to be added to them.
+    pub(crate) takes_typed_args: bool,
     /// Directories for contexts, relative to the working directory.
-    contexts: Vec<(Name, PathBuf)>,
-    /// The image's full names; empty leaves them to the command line, and after it to the spec.
-    names: Vec<Reference>,
+    pub(crate) contexts: Vec<(Name, PathBuf)>,
+    /// What to build for, if the command line does not say it.
+    pub(crate) platforms: Vec<Platform>,
+    /// The image's full names; empty leaves them to the spec.
+    pub(crate) names: Vec<Reference>,
+    /// Further names, some of which are only known together with the spec, and where they stand.
+    pub(crate) tags: Vec<(Arc<SourceText>, Spanned<MemberTag>)>,
 }
 
 impl Member {
     /// An image of which only the spec is known.
-    fn of_spec(spec_file: PathBuf) -> Member {
+    pub(crate) fn of_spec(spec_file: PathBuf) -> Member {
         Member {
+            name: spec_file.display().to_string(),
             spec_file,
             target: None,
             profile: None,
             args: Vec::new(),
+            takes_typed_args: true,
             contexts: Vec::new(),
+            platforms: Vec::new(),
             names: Vec::new(),
+            tags: Vec::new(),
         }
+    }
+
+    /// The image of a spec that was typed.
+    pub(crate) fn typed(path: &Path) -> Result<Member, Failure> {
+        Ok(Member {
+            name: path.display().to_string(),
+            ..Member::of_spec(spec_file(path)?)
+        })
     }
 }
 
+/// What is typed for all images of a command.
+pub(crate) struct Typed<'a> {
+    pub(crate) target: Option<&'a Name>,
+    pub(crate) profile: Option<&'a Name>,
+    pub(crate) args: &'a [Override],
+}
+
 impl Environment {
-    /// What `boxwright build` was asked for: a request for each image.
-    pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Vec<BuildRequest>, Failure> {
-        let members = self.members(args)?;
+    /// What `boxwright build` was asked for.
+    pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Asked, Failure> {
+        let members = match &args.spec.file {
+            Some(file) => vec![Member::of_spec(file.clone())],
+            None => self.members(
+                args.spec.workspace.as_deref(),
+                &args.spec.specs,
+                &args.spec.args,
+            )?,
+        };
         if members.len() > 1 {
             for_one_image_only(args)?;
         }
+        let is_group = members.len() > 1 || args.spec.workspace.is_some();
+        let names = members.iter().map(|member| member.name.clone()).collect();
         let requests = members
             .into_iter()
             .map(|member| self.build_request(member, args));
-        requests.collect()
+        Ok(Asked {
+            requests: requests.collect::<Result<_, _>>()?,
+            names,
+            is_group,
+        })
     }
 
-    /// The images that the command line names.
-    fn members(&self, args: &BuildArgs) -> Result<Vec<Member>, Failure> {
-        if let Some(file) = &args.spec.file {
-            return Ok(vec![Member::of_spec(file.clone())]);
+    /// The images that a command line names: members of a workspace, or specs.
+    pub(crate) fn members(
+        &self,
+        workspace: Option<&Path>,
+        words: &[PathBuf],
+        args: &[Override],
+    ) -> Result<Vec<Member>, Failure> {
+        if let Some(file) = workspace {
+            let names = words.iter().map(|word| word.display().to_string());
+            let names = names.collect();
+            return self.workspace(&Chosen { file, names, args });
         }
-        let specs = args.spec.specs.iter();
-        specs
-            .map(|typed| Ok(Member::of_spec(spec_file(typed)?)))
-            .collect()
+        if words.is_empty() {
+            return Ok(vec![Member::typed(Path::new("."))?]);
+        }
+        words.iter().map(|word| Member::typed(word)).collect()
     }
 
-    /// What a member says goes before what the command line says for all.
     fn build_request(&self, member: Member, args: &BuildArgs) -> Result<BuildRequest, Failure> {
         let typed_contexts = args.spec.contexts.iter();
         let typed_contexts = typed_contexts.map(|one| (one.name.clone(), one.directory.clone()));
-        let mut arg_overrides = self.overrides(&args.spec.args)?;
-        arg_overrides.extend(member.args);
-        Ok(BuildRequest {
-            source: read_spec(&member.spec_file)?,
-            target: member.target.or_else(|| args.spec.target.clone()),
-            profile: member.profile.or_else(|| args.spec.profile.clone()),
-            arg_overrides,
-            context_overrides: typed_contexts.chain(member.contexts).collect(),
-            platforms: args.spec.platforms.clone(),
-            outputs: args.result.outputs.clone(),
-            names: match member.names.is_empty() {
-                true => args.result.tags.clone(),
-                false => member.names,
-            },
+        let typed = Typed {
+            target: args.spec.target.as_ref(),
+            profile: args.spec.profile.as_ref(),
+            args: &args.spec.args,
+        };
+        let mut request = self.member_request(member, &typed)?;
+        request.context_overrides.splice(0..0, typed_contexts);
+        if !args.spec.platforms.is_empty() {
+            request.platforms.clone_from(&args.spec.platforms);
+        }
+        if !args.result.tags.is_empty() {
+            request.names.clone_from(&args.result.tags);
+        }
+        request = BuildRequest {
             format: args.result.format,
             compression: args.result.compression,
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
-            lock: lock_of(&member.spec_file, args.how.locked)?,
+            lock: lock_of(&request.spec_file, args.how.locked)?,
             cache: if args.how.no_cache {
                 CacheUse::BasesOnly
             } else {
@@ -95,9 +157,33 @@ impl Environment {
             shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
             commands: self.commands(&args.commands)?,
-            epoch: self.epoch()?,
-            spec_file: member.spec_file,
-        })
+            ..request
+        };
+        request.outputs = outputs(&args.result.outputs, &request)?;
+        Ok(request)
+    }
+
+    /// A build of a member, of which nothing is decided but what is built. What a member says of its
+    /// stage and its profile goes before what the command line says for all.
+    fn member_request(&self, member: Member, typed: &Typed<'_>) -> Result<BuildRequest, Failure> {
+        let mut arg_overrides = member.args;
+        if member.takes_typed_args {
+            arg_overrides.extend(self.overrides(typed.args)?);
+        }
+        let mut request = BuildRequest {
+            target: member.target.or_else(|| typed.target.cloned()),
+            profile: member.profile.or_else(|| typed.profile.cloned()),
+            arg_overrides,
+            context_overrides: member.contexts,
+            platforms: member.platforms,
+            names: member.names,
+            ..self.bare_request(member.spec_file)?
+        };
+        if !member.tags.is_empty() {
+            let names = names_of_tags(&member.tags, &request)?;
+            request.names.extend(names);
+        }
+        Ok(request)
     }
 
     /// The build that `boxwright bench` measures; its own store is only for looking.
@@ -120,52 +206,66 @@ impl Environment {
     pub(crate) fn check_request(
         &self,
         args: &CheckArgs,
-        spec: &Path,
+        member: Member,
     ) -> Result<BuildRequest, Failure> {
-        let spec_file = spec_file(spec)?;
+        let typed = Typed {
+            target: args.target.as_ref(),
+            profile: args.profile.as_ref(),
+            args: &args.args,
+        };
+        let request = self.member_request(member, &typed)?;
         Ok(BuildRequest {
-            target: args.target.clone(),
-            profile: args.profile.clone(),
-            arg_overrides: self.overrides(&args.args)?,
             store_root: self.store_root(args.store.store.as_deref())?,
             registries: self.registries(&args.network),
-            lock: lock_of(&spec_file, args.locked)?,
+            lock: lock_of(&request.spec_file, args.locked)?,
             commands: self.commands(&args.commands)?,
-            ..self.bare_request(spec_file)?
+            ..request
         })
     }
 
-    /// The build of which `boxwright lock` notes what it would take from outside.
-    pub(crate) fn lock_request(&self, args: &LockArgs) -> Result<BuildRequest, Failure> {
-        let spec_file = match &args.file {
-            Some(file) => file.clone(),
-            None => spec_file(&args.spec)?,
+    /// The builds of which `boxwright lock` notes what they would take from outside.
+    pub(crate) fn lock_requests(&self, args: &LockArgs) -> Result<Vec<BuildRequest>, Failure> {
+        let members = match &args.file {
+            Some(file) => vec![Member::of_spec(file.clone())],
+            None => self.members(args.workspace.as_deref(), &args.specs, &args.args)?,
         };
-        Ok(BuildRequest {
-            profile: args.profile.clone(),
-            arg_overrides: self.overrides(&args.args)?,
-            platforms: args.platforms.clone(),
-            store_root: self.store_root(args.store.store.as_deref())?,
-            registries: self.registries(&args.network),
-            ..self.bare_request(spec_file)?
-        })
+        let typed = Typed {
+            target: None,
+            profile: args.profile.as_ref(),
+            args: &args.args,
+        };
+        let requests = members.into_iter().map(|member| {
+            let request = self.member_request(member, &typed)?;
+            Ok(BuildRequest {
+                platforms: match args.platforms.is_empty() {
+                    true => request.platforms,
+                    false => args.platforms.clone(),
+                },
+                store_root: self.store_root(args.store.store.as_deref())?,
+                registries: self.registries(&args.network),
+                ..request
+            })
+        });
+        requests.collect()
     }
 
     /// The build that `boxwright verify` does; everything of it lies in `place`.
     pub(crate) fn verify_request(
         &self,
         args: &VerifyArgs,
-        spec: &Path,
+        member: Member,
         place: &Path,
     ) -> Result<BuildRequest, Failure> {
         let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
         let bug = |error| Failure::failed(Blame::Bug, &error);
-        let spec_file = spec_file(spec)?;
+        let typed = Typed {
+            target: args.target.as_ref(),
+            profile: args.profile.as_ref(),
+            args: &args.args,
+        };
+        let request = self.member_request(member, &typed)?;
         Ok(BuildRequest {
-            lock: lock_of(&spec_file, args.locked)?,
-            target: args.target.clone(),
-            profile: args.profile.clone(),
-            arg_overrides: self.overrides(&args.args)?,
+            lock: lock_of(&request.spec_file, args.locked)?,
             outputs: vec![ImageSource::OciArchive {
                 file: place.join("image.tar"),
                 reference: None,
@@ -174,7 +274,7 @@ impl Environment {
             store_root: place.join("store"),
             registries: self.registries(&args.network),
             commands: self.commands(&args.commands)?,
-            ..self.bare_request(spec_file)?
+            ..request
         })
     }
 
@@ -228,28 +328,115 @@ fn for_one_image_only(args: &BuildArgs) -> Result<(), Failure> {
     if !args.result.tags.is_empty() {
         return refuse(
             "--tag",
-            "let each spec name its image: `image:` and `tags:`",
+            "let each spec name its image: `image:` and `tags:`; or a workspace its members: `tags:`",
         );
     }
     if args.shared.cache_to.is_some() {
         return refuse("--cache-to", "give each image a cache of its own");
     }
-    if args.how.dry_run || args.how.verify {
-        return refuse("--dry-run, as --verify,", "build one spec after the other");
+    if args.how.verify {
+        return refuse("--verify", "`boxwright verify` takes several");
     }
     for output in &args.result.outputs {
-        if !matches!(
-            output,
-            ImageSource::Layout {
-                reference: None,
-                ..
-            }
-        ) {
-            let hint = "write -o oci:DIR for one layout of all, or no -o for an archive each";
+        let has_room = match output {
+            OutputArg::Place(ImageSource::Layout { reference, .. }) => reference.is_none(),
+            OutputArg::Place(_) => false,
+            OutputArg::OciArchives(_)
+            | OutputArg::DockerArchives(_)
+            | OutputArg::Repositories(_) => true,
+        };
+        if !has_room {
+            let hint = "write -o oci:DIR for one layout of all, -o oci-archive:DIR/ or no -o for an archive each, \
+                        or -o docker://HOST/PREFIX/ for a repository each";
             return refuse(&format!("-o {output}"), hint);
         }
     }
     Ok(())
+}
+
+/// Where an image goes, its own place among those that are for many.
+fn outputs(typed: &[OutputArg], request: &BuildRequest) -> Result<Vec<ImageSource>, Failure> {
+    let mut places = Vec::new();
+    for output in typed {
+        match output {
+            OutputArg::Place(place) => places.push(place.clone()),
+            OutputArg::OciArchives(folder) => places.push(ImageSource::OciArchive {
+                file: folder.join(archive_name(request)?),
+                reference: None,
+            }),
+            OutputArg::DockerArchives(folder) => places.push(ImageSource::DockerArchive {
+                file: folder.join(archive_name(request)?),
+                reference: None,
+            }),
+            OutputArg::Repositories(prefix) => places.extend(repositories(prefix, request)?),
+        }
+    }
+    Ok(places)
+}
+
+/// The name of the archive that an image has without any `-o`.
+fn archive_name(request: &BuildRequest) -> Result<PathBuf, Failure> {
+    let names = corridor::names(request)?;
+    let place = request.default_output(&names);
+    Ok(place.path().map(Path::to_owned).unwrap_or_default())
+}
+
+/// An image in the place of a registry: under all of its tags, in one repository for each of its own.
+fn repositories(prefix: &Prefix, request: &BuildRequest) -> Result<Vec<ImageSource>, Failure> {
+    let names = corridor::names(request)?;
+    let mut found: Vec<(Reference, Vec<ImageSource>)> = Vec::new();
+    for name in &names {
+        let repository = prefix.repository_of(name).map_err(|error| {
+            let headline = format!("{name} has no place in the registry: {}", error.message);
+            Failure::new(Blame::CommandLine, headline)
+        })?;
+        let tagged = name.tag().map(|tag| repository.with_tag(tag));
+        let tagged = tagged.and_then(Result::ok).unwrap_or(repository.clone());
+        let tagged = ImageSource::Registry(tagged);
+        match found.iter_mut().find(|(known, _)| *known == repository) {
+            Some((_, all)) => all.push(tagged),
+            None => found.push((repository, vec![tagged])),
+        }
+    }
+    match &mut found[..] {
+        [] => {
+            let headline = format!("{} names no image", request.spec_file.display());
+            Err(Failure::new(Blame::Input, headline)
+                .hint("a place in a registry needs a name: write `image:` in the spec"))
+        }
+        // Without a tag it is pushed under all of them at once.
+        [(only, _)] => Ok(vec![ImageSource::Registry(only.clone())]),
+        _ => Ok(found.into_iter().flat_map(|(_, all)| all).collect()),
+    }
+}
+
+/// The full names that a member's tags mean.
+fn names_of_tags(
+    tags: &[(Arc<SourceText>, Spanned<MemberTag>)],
+    request: &BuildRequest,
+) -> Result<Vec<Reference>, Failure> {
+    let mut names = Vec::new();
+    for (source, tag) in tags {
+        let wrong = |message: String, help: &str| {
+            Diagnostics::from(Diagnostic::new(source, tag.span, message).help(help))
+        };
+        names.push(match &tag.value {
+            MemberTag::Name(name) => name.clone(),
+            MemberTag::Tag(tag) => {
+                let spec = corridor::spec(request)?;
+                let Some(image) = spec.image else {
+                    let message = format!(
+                        "the spec names no image that could have the tag {:?}",
+                        tag.as_str()
+                    );
+                    return Err(wrong(message, "write a full name: NAME:TAG").into());
+                };
+                let named = image.with_tag(tag.as_str());
+                named.map_err(|error| wrong(error.to_string(), "write another tag"))?
+            }
+        });
+    }
+    Ok(names)
 }
 
 /// The spec that a path names: itself, or the one in that folder.
@@ -278,7 +465,13 @@ fn spec_file(typed: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn read_spec(file: &Path) -> Result<Arc<SourceText>, Failure> {
+/// A spec's text.
+pub(crate) fn read_spec(file: &Path) -> Result<Arc<SourceText>, Failure> {
+    read_source(file, "the spec")
+}
+
+/// The text of a file that is called `what`.
+pub(crate) fn read_source(file: &Path, what: &str) -> Result<Arc<SourceText>, Failure> {
     let name = file.display().to_string();
     let bytes = read_at_most(file, MOST_TEXT).map_err(|error| {
         let blame = match error.kind() {
@@ -287,7 +480,7 @@ fn read_spec(file: &Path) -> Result<Arc<SourceText>, Failure> {
             | std::io::ErrorKind::FileTooLarge => Blame::Input,
             _ => Blame::System,
         };
-        Failure::new(blame, format!("cannot read the spec {name}")).because(&error)
+        Failure::new(blame, format!("cannot read {what} {name}")).because(&error)
     })?;
     Ok(Arc::new(SourceText::from_bytes(name, bytes)?))
 }
