@@ -24,6 +24,7 @@ pub mod request;
 mod run;
 mod shared_cache;
 mod stages;
+mod start;
 mod study;
 mod target;
 mod verify;
@@ -39,5 +40,6 @@ pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLi
 pub use request::{BuildRequest, CacheUse, CommandSettings};
 pub use run::{build, outputs_of, plans, spec};
 pub use shared_cache::{CacheMode, SharedCacheSettings};
+pub use start::{UnpackedImage, unpack_image};
 pub use study::{check_image, check_spec, inspect_image};
 pub use verify::{Difference, Verification, verify};
