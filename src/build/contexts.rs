@@ -25,9 +25,9 @@ pub(crate) struct Contexts<'a> {
     taken: Mutex<BTreeMap<Identity, Arc<Context>>>,
 }
 
-/// What makes two contexts one: the directory, whether it is the main one, whose ignore file may
-/// lie beside the spec, and what of it is wanted.
-type Identity = (PathBuf, bool, Vec<LayerPath>);
+/// What makes two contexts one: the directory, the spec whose main one it is, beside which its
+/// ignore file may lie, and what of it is wanted.
+type Identity = (PathBuf, Option<PathBuf>, Vec<LayerPath>);
 
 /// One context, walked.
 #[derive(Debug)]
@@ -70,7 +70,10 @@ impl<'a> Contexts<'a> {
     /// The context, walked now unless it was before.
     pub(crate) fn context(&self, planned: &PlannedContext) -> Result<Arc<Context>, BuildError> {
         let directory = planned.located(self.request.folder());
-        let key = (directory, planned.is_main, planned.wanted.clone());
+        let spec_file = planned
+            .is_main
+            .then(|| planned.spec_file(&self.request.spec_file));
+        let key = (directory, spec_file, planned.wanted.clone());
         let mut taken = self
             .taken
             .lock()
@@ -78,14 +81,14 @@ impl<'a> Contexts<'a> {
         if let Some(context) = taken.get(&key) {
             return Ok(Arc::clone(context));
         }
-        let context = Arc::new(self.survey(planned, &key.0)?);
+        let context = Arc::new(self.survey(planned, &key)?);
         taken.insert(key, Arc::clone(&context));
         Ok(context)
     }
 
-    fn survey(&self, planned: &PlannedContext, directory: &Path) -> Result<Context, BuildError> {
-        let spec_file = planned.is_main.then_some(self.request.spec_file.as_path());
-        let mut rules = rules_for(directory, spec_file)?;
+    fn survey(&self, planned: &PlannedContext, key: &Identity) -> Result<Context, BuildError> {
+        let (directory, spec_file, _) = key;
+        let mut rules = rules_for(directory, spec_file.as_deref())?;
         rules.leave_out(&self.own_files(directory));
         let wanted = match planned.wanted.iter().any(LayerPath::is_root) {
             true => Wanted::All,

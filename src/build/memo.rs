@@ -13,12 +13,12 @@ use crate::oci::{Digest, ImageConfig};
 use crate::plan::Plan;
 use crate::plan::PlannedStage;
 use crate::plan::key::Evaluation;
-use crate::spec::{self, Action, Mount, Name, Run};
+use crate::spec::{self, Action, Home, Mount, Name, Run};
 use crate::store::{KeyRecord, Store};
 use crate::transport::http::Network;
 
 /// The version of everything that decides what steps make of their inputs.
-const EVALUATOR: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
+const EVALUATOR: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
 
 /// What evaluating comes to, as far as an image needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,33 +51,63 @@ pub(crate) fn key(
     commands: &CommandSettings,
     network: Network,
 ) -> KeyRecord {
-    let args: Vec<String> = plan
-        .args
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let files = Files::of(plan);
     let contexts: Vec<String> = contexts
         .iter()
         .map(|(name, context)| format!("{name}={}", context.fingerprint))
         .collect();
     let images: Vec<String> = images.iter().map(ToString::to_string).collect();
-    let files = plan.files.iter().map(|file| file.digest.to_string());
-    let files: Vec<String> = files.collect();
+    let downloads = plan.files.iter().map(|file| file.digest.to_string());
+    let downloads: Vec<String> = downloads.collect();
     Evaluation {
         evaluator: EVALUATOR,
-        spec: &Digest::of(plan.source.text.as_bytes()),
+        specs: &texts(&files.texts),
+        stages: &texts(&files.stages),
         profile: plan.profile.as_ref().map_or("", Name::as_str),
-        args: &texts(&args),
+        args: &texts(&files.args),
         target: plan.target_stage().name(),
         platform: &plan.platform.to_string(),
         epoch,
         contexts: &texts(&contexts),
         images: &texts(&images),
-        files: &texts(&files),
+        files: &texts(&downloads),
         given: &texts(&given(plan, commands, network)),
         runner: RUNNER,
     }
     .key()
+}
+
+/// What the files of a spec say: each by its number, the spec itself being 0.
+struct Files {
+    texts: Vec<String>,
+    args: Vec<String>,
+    /// The file of each stage, and its name there.
+    stages: Vec<String>,
+}
+
+impl Files {
+    fn of(plan: &Plan) -> Files {
+        let extended = plan.extended.iter().map(|file| (&*file.source, &file.args));
+        let all = [(&*plan.source, &plan.args)].into_iter().chain(extended);
+        let (mut texts, mut args) = (Vec::new(), Vec::new());
+        for (number, (source, values)) in all.enumerate() {
+            texts.push(Digest::of(source.text.as_bytes()).to_string());
+            let lines = values.iter();
+            args.extend(lines.map(|(name, value)| format!("{number} {name}={value}")));
+        }
+        let stages = plan.stages.iter().map(|planned| {
+            let number = match planned.stage.home {
+                Home::Own => 0,
+                Home::Extended(place) => place + 1,
+            };
+            format!("{number} {}", planned.stage.name.as_str())
+        });
+        Files {
+            texts,
+            args,
+            stages: stages.collect(),
+        }
+    }
 }
 
 /// What commands ask the caller for, and whether it is there: the contents stay out of every key.

@@ -15,6 +15,7 @@ use crate::build::request::BuildRequest;
 use crate::build::run::plans;
 use crate::build::stages::Workshop;
 use crate::plan::Plan;
+use crate::spec::ExtendedSpec;
 use crate::store::Store;
 use crate::transport::registry::RegistryClient;
 use crate::tree::{Content, Entry, Inode, Node, Tree};
@@ -66,6 +67,9 @@ pub fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, BuildError>
     };
     make_parent(&spec_file)?;
     fs::write(&spec_file, &request.source.text).map_err(copying(&spec_file))?;
+    for extended in &plan.extended {
+        copy_extended(extended, request, &mirror.spec_file, into)?;
+    }
     for (name, context) in workshop.used_contexts()? {
         let planned = plan.contexts.iter().find(|planned| planned.name == name);
         let from = planned.map(|planned| planned.located(request.folder()));
@@ -79,6 +83,28 @@ pub fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, BuildError>
         }
     }
     Ok(mirror)
+}
+
+/// Copies a spec of which the one that is built has stages, to where it finds it.
+fn copy_extended(
+    extended: &ExtendedSpec,
+    request: &BuildRequest,
+    spec_file: &Path,
+    into: &Path,
+) -> Result<(), BuildError> {
+    let path = request.folder().join(&extended.path);
+    let copy = inside(into, path.parent().unwrap_or(Path::new("")))?;
+    let copy = copy.join(path.file_name().unwrap_or_default());
+    make_parent(&copy)?;
+    fs::write(&copy, &extended.source.text).map_err(copying(&copy))?;
+    let seen = spec_file.parent().unwrap_or(Path::new(""));
+    match seen.join(&extended.path).canonicalize().ok() == copy.canonicalize().ok() {
+        true => Ok(()),
+        false => {
+            let message = "a link leads to this extended spec, and a copy has no such link: name the spec itself";
+            Err(copying(&path)(io::Error::other(message)))
+        }
+    }
 }
 
 /// Where a path of the machine lies in the copy.

@@ -23,6 +23,7 @@ pub mod report;
 pub mod request;
 mod run;
 mod shared_cache;
+mod spec_files;
 mod stages;
 mod start;
 mod study;
@@ -40,6 +41,7 @@ pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLi
 pub use request::{BuildRequest, CacheUse, CommandSettings};
 pub use run::{build, outputs_of, plans, spec};
 pub use shared_cache::{CacheMode, SharedCacheSettings};
+pub use spec_files::SPEC_NAME;
 pub use start::{UnpackedImage, unpack_image};
 pub use study::{check_image, check_spec, inspect_image};
 pub use verify::{Difference, Verification, verify};

@@ -1,6 +1,7 @@
 //! The way through the rooms, from a request to a report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use crate::build::contexts::Contexts;
 use crate::build::error::BuildError;
@@ -9,6 +10,7 @@ use crate::build::outputs::{self, Outputs};
 use crate::build::report::{BuildReport, LayerLine, Origin};
 use crate::build::request::{BuildRequest, CacheUse};
 use crate::build::shared_cache;
+use crate::build::spec_files::FilesOfMachine;
 use crate::build::stages::Workshop;
 use crate::build::target::{MadeLayer, Target, target};
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
@@ -27,7 +29,8 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     let plans = plans(request)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    let inputs = [request.spec_file.as_path(), &request.store_root];
+    let inputs = inputs(request, &plans[0]);
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     outputs::check(&request.outputs, &inputs, &registries)?;
     let store = match request.shared.to {
         Some(_) => store.with_notes(),
@@ -91,6 +94,14 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     })
 }
 
+/// What no output may take the place of: the spec, those that it extends, and the store.
+fn inputs(request: &BuildRequest, plan: &Plan) -> Vec<PathBuf> {
+    let extended = plan.extended.iter();
+    let extended = extended.map(|file| request.folder().join(&file.path));
+    let own = [request.spec_file.clone(), request.store_root.clone()];
+    own.into_iter().chain(extended).collect()
+}
+
 /// Decides what a build would do: one plan for each platform.
 ///
 /// # Errors
@@ -124,7 +135,8 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
 pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>, Diagnostics> {
     let host = Platform::host();
     let first = request.platforms.first().unwrap_or(&host);
-    let spec = parse(request, first)?;
+    let files = FilesOfMachine::of(request);
+    let spec = parse(request, first, &files)?;
     let platforms: Vec<Platform> = match (&request.platforms[..], &spec.platforms[..]) {
         ([], []) => vec![host],
         ([], platforms) => platforms
@@ -134,7 +146,7 @@ pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>
         (platforms, _) => platforms.to_vec(),
     };
     let specs = platforms.into_iter().map(|platform| {
-        let spec = parse(request, &platform)?;
+        let spec = parse(request, &platform, &files)?;
         Ok((platform, spec))
     });
     specs.collect()
@@ -146,16 +158,22 @@ pub(crate) fn specs(request: &BuildRequest) -> Result<Vec<(Platform, BuildSpec)>
 /// Everything that is wrong with the spec itself; its graph of stages is not looked at.
 pub fn spec(request: &BuildRequest) -> Result<BuildSpec, BuildError> {
     let host = Platform::host();
-    Ok(parse(request, request.platforms.first().unwrap_or(&host))?)
+    let platform = request.platforms.first().unwrap_or(&host);
+    Ok(parse(request, platform, &FilesOfMachine::of(request))?)
 }
 
-fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagnostics> {
+fn parse(
+    request: &BuildRequest,
+    platform: &Platform,
+    files: &FilesOfMachine<'_>,
+) -> Result<BuildSpec, Diagnostics> {
     spec::parse(
         &request.source,
         &ParseInputs {
             arg_overrides: &request.arg_overrides,
             profile: request.profile.as_ref().map(spec::Name::as_str),
             platform,
+            files,
         },
     )
 }

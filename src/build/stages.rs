@@ -373,7 +373,7 @@ impl<'a> Workshop<'a> {
             accounts: &setting.accounts,
             source: source.as_ref().map(|(tree, kind)| (tree.tree(), *kind)),
             space: setting.space(step),
-            args: &self.plan.args,
+            args: self.plan.args_of(setting.stage),
             read: &|content| bases::read_small(&bases, content, store),
         };
         apply(action, &scene).map_err(self.complain())

@@ -20,7 +20,7 @@ pub(crate) fn render(diagnostics: &Diagnostics, width: usize) -> String {
         1 => "1 problem".to_owned(),
         many => format!("{many} problems"),
     };
-    let files = diagnostics.iter().map(|one| one.source.name.as_str());
+    let files = diagnostics.iter().map(|one| one.file().name.as_str());
     let files: BTreeSet<&str> = files.collect();
     let names = files.into_iter().map(|name| {
         let path = Path::new(name);
@@ -32,33 +32,50 @@ pub(crate) fn render(diagnostics: &Diagnostics, width: usize) -> String {
 }
 
 fn group(diagnostic: &Diagnostic) -> Group<'_> {
-    let source = &diagnostic.source;
+    let file = diagnostic.file();
     let title = Level::ERROR.primary_title(&*diagnostic.message);
     let helps = diagnostic
         .help
         .iter()
         .map(|help| Level::HELP.message(&**help));
     let Some(span) = diagnostic.span else {
-        let origin = annotate_snippets::Origin::path(&*source.name);
+        let origin = annotate_snippets::Origin::path(&*file.name);
         return title.element(origin).elements(helps);
     };
-    let primary = AnnotationKind::Primary.span(visible(source, span));
-    let context = |(span, label): &'_ (Span, String)| -> Annotation<'_> {
+    let primary = AnnotationKind::Primary.span(visible(file, span));
+    let primary = primary.label(diagnostic.label.as_deref());
+    let mut others: Vec<&SourceText> = Vec::new();
+    for (span, _) in &diagnostic.also {
+        let other = diagnostic.source.file(*span);
+        if !std::ptr::eq(other, file) && !others.iter().any(|one| std::ptr::eq(*one, other)) {
+            others.push(other);
+        }
+    }
+    let first = snippet(file, diagnostic).annotation(primary);
+    let others = others.into_iter().map(|other| snippet(other, diagnostic));
+    title.element(first).elements(others).elements(helps)
+}
+
+/// A file with the further places of the story that lie in it.
+fn snippet<'a>(file: &'a SourceText, diagnostic: &'a Diagnostic) -> Snippet<'a, Annotation<'a>> {
+    let here = diagnostic
+        .also
+        .iter()
+        .filter(|(span, _)| std::ptr::eq(diagnostic.source.file(*span), file));
+    let annotations = here.map(|(span, label)| {
         AnnotationKind::Context
-            .span(visible(source, *span))
+            .span(visible(file, *span))
             .label(label.clone())
-    };
-    let snippet = Snippet::source(&*source.text)
-        .path(&*source.name)
-        .annotation(primary.label(diagnostic.label.as_deref()))
-        .annotations(diagnostic.also.iter().map(context));
-    title.element(snippet).elements(helps)
+    });
+    Snippet::source(&*file.text)
+        .path(&*file.name)
+        .annotations(annotations)
 }
 
 /// The first line of a span: carets under a whole block of text say less than under its head.
-fn visible(source: &SourceText, span: Span) -> std::ops::Range<usize> {
-    let line = source.at(span).lines().next().unwrap_or_default();
-    let start = boundary(&source.text, span.start);
+fn visible(file: &SourceText, span: Span) -> std::ops::Range<usize> {
+    let line = file.at(span).lines().next().unwrap_or_default();
+    let start = boundary(&file.text, file.local(span).start);
     start..start + line.trim_end().len()
 }
 

@@ -1,6 +1,7 @@
 //! Binding: every name of a needed stage gets the number of what it means.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::oci::Reference;
 use crate::plan::graph::Graph;
@@ -11,10 +12,10 @@ use crate::plan::stage::{
     ContextId, FileId, GivenBy, ImageId, KnownBy, PlannedContext, PlannedFile, PlannedLayer,
     PlannedStage, PlannedStep, Source, StageBase, StageId, fixed_part,
 };
-use crate::plan::title::title;
+use crate::plan::title::{printable, title};
 use crate::spec::{
-    AbsolutePath, Action, Add, Base, BuildSpec, ContextPath, ImageSource, Mount, Name, Origin,
-    Spanned, Stage,
+    AbsolutePath, Action, Add, Base, BuildSpec, ContextPath, Home, ImageSource, Mount, Name,
+    Origin, Spanned, Stage,
 };
 use crate::tree::LayerPath;
 
@@ -27,12 +28,13 @@ pub(crate) struct Binder<'a> {
     ids: BTreeMap<usize, StageId>,
     /// The working directory that each stage so far leaves to a stage built from it.
     workdirs: Vec<Option<AbsolutePath>>,
-    context_ids: BTreeMap<&'a Name, ContextId>,
+    /// The contexts of each file: the main one and those with names.
+    context_ids: BTreeMap<(Home, Option<&'a Name>), ContextId>,
     /// The paths wanted of each context.
     wanted: BTreeMap<ContextId, BTreeSet<LayerPath>>,
     images: Vec<ImageSource>,
     files: Vec<PlannedFile>,
-    image_ids: BTreeMap<&'a ImageSource, ImageId>,
+    image_ids: BTreeMap<ImageSource, ImageId>,
 }
 
 /// What steps take files from, each by its number.
@@ -42,8 +44,16 @@ pub(crate) struct Bound {
     pub(crate) files: Vec<PlannedFile>,
 }
 
-/// The main context comes first, then the named ones.
-const MAIN: ContextId = ContextId(0);
+/// All contexts of a spec's files, those of the spec itself first, and of each file the main one.
+fn contexts(spec: &BuildSpec) -> impl Iterator<Item = (Home, Option<&Name>)> {
+    let extended = (0..spec.extended.len()).map(Home::Extended);
+    let homes = [Home::Own].into_iter().chain(extended);
+    homes.flat_map(|home| {
+        let named = spec.contexts_of(home).named.keys().map(Some);
+        let all = [None].into_iter().chain(named);
+        all.map(move |name| (home, name))
+    })
+}
 
 impl<'a> Binder<'a> {
     /// A binder for the stages at the places of `order`, which are to be bound in this order.
@@ -53,14 +63,13 @@ impl<'a> Binder<'a> {
         graph: &'a Graph<'a>,
         order: &[usize],
     ) -> Binder<'a> {
-        let named = spec.contexts.named.keys();
         Binder {
             spec,
             inputs,
             graph,
             ids: order.iter().copied().zip((0..).map(StageId)).collect(),
             workdirs: Vec::new(),
-            context_ids: named.zip((MAIN.0 + 1..).map(ContextId)).collect(),
+            context_ids: contexts(spec).zip((0..).map(ContextId)).collect(),
             wanted: BTreeMap::new(),
             images: Vec::new(),
             files: Vec::new(),
@@ -72,9 +81,9 @@ impl<'a> Binder<'a> {
     pub(crate) fn stage(&mut self, index: usize) -> PlannedStage {
         let stage = &self.spec.stages[index];
         let base = match &stage.from.value {
-            Base::Image(image) => StageBase::Image(self.image(image)),
+            Base::Image(image) => StageBase::Image(self.image(stage.home, image)),
             // A name that means nothing is a problem already, and there will be no plan.
-            Base::Scratch | Base::Name(_) => self.base(index),
+            Base::Scratch | Base::Name(_) | Base::Stage(..) => self.base(index),
         };
         let base_workdir = match base {
             StageBase::Scratch => Some(AbsolutePath::default()),
@@ -86,6 +95,7 @@ impl<'a> Binder<'a> {
             .filter_map(|edge| self.ids.get(&edge.to).copied())
             .collect();
         let mut planned = PlannedStage {
+            title: self.titled(stage.name.as_str(), stage.home),
             stage: stage.clone(),
             base,
             base_workdir,
@@ -100,33 +110,53 @@ impl<'a> Binder<'a> {
     /// All contexts of the spec, wanted or not, so that numbers fit; the images; and the files. A
     /// context that nothing is wanted of is never looked at.
     pub(crate) fn finish(mut self) -> Bound {
-        let named = &self.spec.contexts.named;
-        let main = (MAIN_CONTEXT, self.spec.contexts.main_directory());
-        let named = named
-            .iter()
-            .map(|(name, directory)| (name.as_str(), directory.value.as_path()));
-        let contexts = [main]
-            .into_iter()
-            .chain(named)
-            .zip((0..).map(ContextId))
-            .map(|((name, written), id)| {
-                let (directory, given_by) = match self.inputs.contexts.get(name) {
-                    Some(other) => (other.as_path(), GivenBy::Caller),
-                    None => (written, GivenBy::Spec),
-                };
-                PlannedContext {
-                    name: name.to_owned(),
-                    directory: directory.to_owned(),
-                    given_by,
-                    is_main: id == MAIN,
-                    wanted: outermost(self.wanted.remove(&id).unwrap_or_default()),
-                }
-            })
-            .collect();
+        let all = contexts(self.spec).zip((0..).map(ContextId));
+        let all = all.map(|((home, name), id)| {
+            let wanted = outermost(self.wanted.remove(&id).unwrap_or_default());
+            self.context(home, name, wanted)
+        });
         Bound {
-            contexts,
+            contexts: all.collect(),
             images: self.images,
             files: self.files,
+        }
+    }
+
+    /// A context of a file. The caller speaks of those of the spec itself.
+    fn context(&self, home: Home, name: Option<&Name>, wanted: Vec<LayerPath>) -> PlannedContext {
+        let contexts = self.spec.contexts_of(home);
+        let written = match name.and_then(|name| contexts.directory(name)) {
+            Some(directory) => &directory.value,
+            None => contexts.main_directory(),
+        };
+        let word = name.map_or(MAIN_CONTEXT, Name::as_str);
+        let other = self.inputs.contexts.get(word);
+        let (directory, given_by) = match other.filter(|_| home == Home::Own) {
+            Some(other) => (other.clone(), GivenBy::Caller),
+            None => (self.spec.located(home, written), GivenBy::Spec),
+        };
+        PlannedContext {
+            name: self.titled(word, home),
+            directory,
+            of: self.path(home).map(Path::to_owned),
+            given_by,
+            is_main: name.is_none(),
+            wanted,
+        }
+    }
+
+    fn path(&self, home: Home) -> Option<&'a Path> {
+        match home {
+            Home::Own => None,
+            Home::Extended(place) => Some(&self.spec.extended[place].path),
+        }
+    }
+
+    /// A name with the file that it means something in, unless that is the spec itself.
+    fn titled(&self, name: &str, home: Home) -> String {
+        match self.path(home) {
+            Some(path) => format!("{name} ({})", printable(&path.to_string_lossy())),
+            None => name.to_owned(),
         }
     }
 
@@ -139,8 +169,8 @@ impl<'a> Binder<'a> {
             let planned = PlannedStep {
                 number,
                 title: title(&step.action, workdir),
-                source: self.source(&step.action),
-                binds: self.binds(&step.action),
+                source: self.source(stage.home, &step.action),
+                binds: self.binds(stage.home, &step.action),
                 step: step.clone(),
             };
             match layers.last_mut() {
@@ -160,7 +190,7 @@ impl<'a> Binder<'a> {
     }
 
     /// What each bind mount of a command takes files from, in their order.
-    fn binds(&mut self, action: &'a Action) -> Vec<Source> {
+    fn binds(&mut self, home: Home, action: &'a Action) -> Vec<Source> {
         let Action::Run(run) = action else {
             return Vec::new();
         };
@@ -171,34 +201,41 @@ impl<'a> Binder<'a> {
             _ => None,
         });
         binds
-            .filter_map(|(written, paths)| self.bound(written, paths))
+            .filter_map(|(written, paths)| self.bound(home, written, paths))
             .collect()
     }
 
-    fn source(&mut self, action: &'a Action) -> Option<Source> {
+    fn source(&mut self, home: Home, action: &'a Action) -> Option<Source> {
         if let Action::Add(add) = action {
             return self.file(add).map(Source::File);
         }
         let (written, paths) = written(action);
-        self.bound(written, paths)
+        self.bound(home, written, paths)
     }
 
-    fn bound(&mut self, written: Written<'a>, paths: Vec<&ContextPath>) -> Option<Source> {
-        let context = match written {
+    fn bound(
+        &mut self,
+        home: Home,
+        written: Written<'a>,
+        paths: Vec<&ContextPath>,
+    ) -> Option<Source> {
+        let name = match written {
             Written::Nothing => return None,
-            Written::Main => MAIN,
+            Written::Main => None,
             Written::From(Spanned {
                 value: Origin::Image(image),
                 ..
-            }) => return Some(Source::Image(self.image(image))),
+            }) => return Some(Source::Image(self.image(home, image))),
             Written::From(Spanned {
                 value: Origin::Name(name),
                 ..
-            }) => match self.stage_id(name) {
+            }) => match self.stage_id(home, name) {
                 Some(stage) => return Some(Source::Stage(stage)),
-                None => self.context_ids.get(name).copied().unwrap_or(MAIN),
+                None => Some(name),
             },
         };
+        // A name that means nothing is a problem already.
+        let context = *self.context_ids.get(&(home, name))?;
         let wanted = self.wanted.entry(context).or_default();
         wanted.extend(paths.into_iter().map(fixed_part));
         Some(Source::Context(context))
@@ -210,26 +247,30 @@ impl<'a> Binder<'a> {
         id.map_or(StageBase::Scratch, StageBase::Stage)
     }
 
-    fn stage_id(&self, name: &Name) -> Option<StageId> {
-        self.ids.get(&self.graph.place(name)?).copied()
+    fn stage_id(&self, home: Home, name: &Name) -> Option<StageId> {
+        self.ids.get(&self.graph.place(home, name)?).copied()
     }
 
-    /// An image. What a lock says of it is as good as a digest in the reference.
-    fn image(&mut self, image: &'a ImageSource) -> ImageId {
-        let pinned = |reference: &'a Reference| {
+    /// An image of a file. What a lock says of it is as good as a digest in the reference.
+    fn image(&mut self, home: Home, image: &ImageSource) -> ImageId {
+        let image = image.clone().moved(|path| self.spec.located(home, path));
+        let pinned = |reference: &Reference| {
             let lock = self.inputs.lock?;
             let full = reference.clone().with_default_tag();
             let digest = lock.images.get(&full)?.for_platform(self.inputs.platform)?;
             Some(ImageSource::Registry(full.with_digest(*digest)))
         };
-        *self.image_ids.entry(image).or_insert_with(|| {
-            let pinned = match image {
-                ImageSource::Registry(reference) => pinned(reference),
-                _ => None,
-            };
-            self.images.push(pinned.unwrap_or_else(|| image.clone()));
-            ImageId(self.images.len() - 1)
-        })
+        if let Some(known) = self.image_ids.get(&image) {
+            return *known;
+        }
+        let pinned = match &image {
+            ImageSource::Registry(reference) => pinned(reference),
+            _ => None,
+        };
+        let id = ImageId(self.images.len());
+        self.images.push(pinned.unwrap_or_else(|| image.clone()));
+        self.image_ids.insert(image, id);
+        id
     }
 
     /// A file of the web; one that nothing knows is a problem already.

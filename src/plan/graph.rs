@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::origin::origins;
 use crate::spec::diagnostic::MOST;
 use crate::spec::{
-    Base, BuildSpec, Diagnostic, Diagnostics, Name, Origin, Span, Spanned, Stage, nearest,
+    Base, BuildSpec, Diagnostic, Diagnostics, Home, MOST_LISTED, Name, Origin, Span, Spanned,
+    Stage, Step, similar,
 };
 
 /// A stage's use of another stage, and where it says so.
@@ -20,7 +20,8 @@ pub(crate) struct Edge {
 /// All stages of a spec and their uses of each other. Stages are known by their place in the spec.
 pub(crate) struct Graph<'a> {
     spec: &'a BuildSpec,
-    places: BTreeMap<&'a Name, usize>,
+    /// A name means a stage of the same file.
+    places: BTreeMap<(Home, &'a Name), usize>,
     edges: Vec<Vec<Edge>>,
     is_sound: bool,
 }
@@ -28,7 +29,8 @@ pub(crate) struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// Reads the uses. A name that nothing has is a problem.
     pub(crate) fn read(spec: &'a BuildSpec, problems: &mut Diagnostics) -> Graph<'a> {
-        let names = spec.stages.iter().map(|stage| &stage.name.value);
+        let names = spec.stages.iter();
+        let names = names.map(|stage| (stage.home, &stage.name.value));
         let mut graph = Graph {
             spec,
             places: names.zip(0..).collect(),
@@ -42,9 +44,9 @@ impl<'a> Graph<'a> {
         graph
     }
 
-    /// The place of the stage of this name.
-    pub(crate) fn place(&self, name: &Name) -> Option<usize> {
-        self.places.get(name).copied()
+    /// The place of the stage that a file knows by this name.
+    pub(crate) fn place(&self, home: Home, name: &Name) -> Option<usize> {
+        self.places.get(&(home, name)).copied()
     }
 
     /// What the stage at a place uses, in the order of the text.
@@ -58,18 +60,22 @@ impl<'a> Graph<'a> {
         self.is_sound
     }
 
-    /// The stages that no other uses.
+    /// The spec's own stages that no other uses.
     pub(crate) fn unused(&self) -> Vec<usize> {
         let used: BTreeSet<usize> = self.edges.iter().flatten().map(|edge| edge.to).collect();
+        let is_own = |stage: &usize| self.spec.stages[*stage].home == Home::Own;
         (0..self.edges.len())
             .filter(|stage| !used.contains(stage))
+            .filter(is_own)
             .collect()
     }
 
     /// The stage that `stage` starts from.
     pub(crate) fn base(&self, stage: usize) -> Option<usize> {
-        match &self.spec.stages[stage].from.value {
-            Base::Name(name) => self.place(name),
+        let stage = &self.spec.stages[stage];
+        match &stage.from.value {
+            Base::Name(name) => self.place(stage.home, name),
+            Base::Stage(home, name) => self.place(*home, name),
             Base::Scratch | Base::Image(_) => None,
         }
     }
@@ -184,26 +190,31 @@ impl<'a> Graph<'a> {
     fn uses(&mut self, stage: &Stage, problems: &mut Diagnostics) -> Vec<Edge> {
         let spec = self.spec;
         let mut edges = Vec::new();
-        if let Base::Name(name) = &stage.from.value {
-            match self.place(name) {
+        let base = match &stage.from.value {
+            Base::Name(name) => Some((stage.home, name)),
+            Base::Stage(home, name) => Some((*home, name)),
+            Base::Scratch | Base::Image(_) => None,
+        };
+        if let Some((home, name)) = base {
+            match self.place(home, name) {
                 Some(to) => edges.push(Edge {
                     to,
                     span: stage.from.span,
                 }),
-                None => self.unknown(problems, || unknown_base(spec, name, stage.from.span)),
+                None => self.unknown(problems, || unknown_base(spec, home, name, stage.from.span)),
             }
         }
-        for origin in stage.steps.iter().flat_map(origins) {
+        for origin in stage.steps.iter().flat_map(Step::origins) {
             let Origin::Name(name) = &origin.value else {
                 continue;
             };
-            match self.place(name) {
+            match self.place(stage.home, name) {
                 Some(to) => edges.push(Edge {
                     to,
                     span: origin.span,
                 }),
-                None if spec.contexts.directory(name).is_some() => {}
-                None => self.unknown(problems, || unknown_source(spec, name, origin)),
+                None if spec.contexts_of(stage.home).directory(name).is_some() => {}
+                None => self.unknown(problems, || unknown_source(spec, stage.home, name, origin)),
             }
         }
         edges
@@ -235,50 +246,36 @@ enum Mark {
     Done,
 }
 
-fn unknown_base(spec: &BuildSpec, name: &Name, span: Span) -> Diagnostic {
+fn unknown_base(spec: &BuildSpec, home: Home, name: &Name, span: Span) -> Diagnostic {
     let message = format!("there is no stage {:?}", name.as_str());
     let diagnostic = Diagnostic::new(&spec.source, span, message);
-    if let Some(context) = spec.contexts.directory(name) {
+    if let Some(context) = spec.contexts_of(home).directory(name) {
         return diagnostic
             .also(context.span, "this is a context")
             .help(format!(
                 "a stage cannot start from a context; start from scratch and `copy` it: {{copy: ., from: {name}}}"
             ));
     }
-    let known: Vec<&str> = stage_names(spec).collect();
-    written_as_image(similar(diagnostic, name.as_str(), &known), name)
+    let help = similar(name.as_str(), &spec.names_of(home));
+    written_as_image(diagnostic.help(help), name)
 }
 
-fn unknown_source(spec: &BuildSpec, name: &Name, origin: &Spanned<Origin>) -> Diagnostic {
+fn unknown_source(
+    spec: &BuildSpec,
+    home: Home,
+    name: &Name,
+    origin: &Spanned<Origin>,
+) -> Diagnostic {
     let message = format!("there is no stage or context {:?}", name.as_str());
     let diagnostic = Diagnostic::new(&spec.source, origin.span, message);
     if name.as_str() == "context" {
         return diagnostic.help("leave `from` out: files come from the main context then");
     }
-    let contexts = spec.contexts.named.keys().map(Name::as_str);
-    let known: Vec<&str> = stage_names(spec).chain(contexts).collect();
-    written_as_image(similar(diagnostic, name.as_str(), &known), name)
+    let mut known = spec.names_of(home);
+    let contexts = spec.contexts_of(home).named.keys();
+    known.extend(contexts.map(Name::as_str));
+    written_as_image(diagnostic.help(similar(name.as_str(), &known)), name)
 }
-
-fn stage_names(spec: &BuildSpec) -> impl Iterator<Item = &str> {
-    spec.stages.iter().map(|stage| stage.name.as_str())
-}
-
-/// Adds the word that was probably meant, or all there are if none is like it.
-pub(crate) fn similar(diagnostic: Diagnostic, word: &str, known: &[&str]) -> Diagnostic {
-    match nearest(word, known.iter().copied()) {
-        Some(similar) => diagnostic.help(format!("did you mean {similar:?}?")),
-        None if known.len() > MOST_LISTED => {
-            let (shown, rest) = known.split_at(MOST_LISTED);
-            let shown = shown.join(", ");
-            diagnostic.help(format!("there are: {shown} and {} more", rest.len()))
-        }
-        None => diagnostic.help(format!("there are: {}", known.join(", "))),
-    }
-}
-
-/// So many names are listed; nobody reads on.
-pub(crate) const MOST_LISTED: usize = 20;
 
 fn written_as_image(diagnostic: Diagnostic, name: &Name) -> Diagnostic {
     diagnostic.help(format!(

@@ -190,8 +190,9 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 /// What evaluating all stages of a plan comes to: the changesets of its layers and its config.
 ///
 /// - `evaluator`: our own semantics of steps; another version may come to another result.
-/// - `spec`, the exact text, with `profile`, `args`, `target`, `platform` and `epoch`: everything that decides
-///   which steps there are and what is in the config.
+/// - `specs`, the exact texts, with `stages`, `profile`, `args`, `target`, `platform` and `epoch`: everything
+///   that decides which steps there are and what is in the config. Which of equal texts a stage is
+///   of matters, because its contexts lie beside it.
 /// - `contexts`: the fingerprint of each directory that steps copy from, which covers names, modes,
 ///   sizes, identities and times of all files that the ignore rules leave in.
 /// - `images`: manifest and config of each image that stages use.
@@ -206,11 +207,13 @@ pub fn layer_shape(shape: &Digest, encoder: u32) -> KeyRecord {
 pub struct Evaluation<'a> {
     /// Our own version.
     pub evaluator: &'a str,
-    /// Digest of the spec's text.
-    pub spec: &'a Digest,
+    /// Digests of the texts of the spec and of those that it extends.
+    pub specs: &'a [&'a str],
+    /// `NUMBER NAME` of every stage, in order: which of the texts it is of.
+    pub stages: &'a [&'a str],
     /// The profile that is in effect; empty without one, which no profile's name is.
     pub profile: &'a str,
-    /// `NAME=VALUE` of every argument, in order.
+    /// `NUMBER NAME=VALUE` of every argument of every text, in order.
     pub args: &'a [&'a str],
     /// The stage that becomes the image.
     pub target: &'a str,
@@ -235,7 +238,8 @@ impl Evaluation<'_> {
     pub fn key(&self) -> KeyRecord {
         KeyRecord::new("evaluation")
             .field("evaluator", self.evaluator)
-            .field("spec", self.spec)
+            .field("specs", self.specs)
+            .field("stages", self.stages)
             .field("profile", self.profile)
             .field("args", self.args)
             .field("target", self.target)

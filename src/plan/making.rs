@@ -13,8 +13,8 @@ use crate::plan::rules;
 use crate::plan::stage::{PlannedContext, PlannedFile, PlannedStage, StageId};
 use crate::plan::target::find_target;
 use crate::spec::{
-    Args, BuildSpec, Compression, Diagnostic, Diagnostics, ImageSource, Lock, Name, SourceText,
-    Stage,
+    Args, BuildSpec, Compression, Diagnostic, Diagnostics, ExtendedSpec, Home, ImageSource, Lock,
+    Name, SourceText, Stage,
 };
 
 /// What decides a plan beside the spec.
@@ -59,12 +59,22 @@ pub struct Plan {
     pub args: Args,
     /// The profile that is in effect, if one is.
     pub profile: Option<Name>,
+    /// The other specs that stages are of.
+    pub extended: Vec<ExtendedSpec>,
 }
 
 impl Plan {
     /// The stage with this number.
     pub fn stage(&self, id: StageId) -> &PlannedStage {
         &self.stages[id.0]
+    }
+
+    /// The arguments that texts of a stage's files may use.
+    pub fn args_of(&self, stage: &PlannedStage) -> &Args {
+        match stage.stage.home {
+            Home::Own => &self.args,
+            Home::Extended(place) => &self.extended[place].args,
+        }
     }
 
     /// The stage that becomes the image.
@@ -121,6 +131,7 @@ pub fn plan(spec: &BuildSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Diagnosti
             .map(|compression| compression.value),
         args: spec.args.clone(),
         profile: spec.profile.as_ref().map(|one| one.name.value.clone()),
+        extended: spec.extended.clone(),
     };
     problems.finish(plan)
 }
@@ -137,8 +148,8 @@ fn in_effect(spec: &BuildSpec, target: usize) -> Cow<'_, BuildSpec> {
 fn pruned(spec: &BuildSpec, order: &[usize]) -> Vec<String> {
     let mut is_needed = vec![false; spec.stages.len()];
     order.iter().for_each(|&index| is_needed[index] = true);
-    spec.stages
-        .iter()
+    // The spec's own stages come first.
+    spec.own_stages()
         .zip(is_needed)
         .filter(|(_, is_needed)| !is_needed)
         .map(|(stage, _)| stage.name.as_str().to_owned())
@@ -149,9 +160,12 @@ fn pruned(spec: &BuildSpec, order: &[usize]) -> Vec<String> {
 pub(crate) const MAIN_CONTEXT: &str = "context";
 
 fn check_contexts(spec: &BuildSpec, inputs: &PlanInputs<'_>, problems: &mut Diagnostics) {
-    let named = &spec.contexts.named;
-    let main = named.iter().find(|(name, _)| name.as_str() == MAIN_CONTEXT);
-    if let Some((name, directory)) = main {
+    let extended = spec.extended.iter().map(|file| &file.contexts);
+    let all = [&spec.contexts].into_iter().chain(extended);
+    for (name, directory) in all.flat_map(|contexts| &contexts.named) {
+        if name.as_str() != MAIN_CONTEXT {
+            continue;
+        }
         let message = format!("a named context cannot be called {:?}", name.as_str());
         problems.push(
             Diagnostic::new(&spec.source, directory.span, message)
@@ -159,6 +173,7 @@ fn check_contexts(spec: &BuildSpec, inputs: &PlanInputs<'_>, problems: &mut Diag
                 .help("give it another name, or write it as the main one: `context: DIRECTORY`"),
         );
     }
+    let named = &spec.contexts.named;
     for name in inputs.contexts.keys() {
         if name == MAIN_CONTEXT || named.keys().any(|known| known.as_str() == name) {
             continue;

@@ -1,6 +1,6 @@
 //! Where the steps of a spec take files from, as written: names are not bound here.
 
-use crate::spec::{Action, ContextPath, Mount, Origin, Spanned, Step, WriteSource};
+use crate::spec::{Action, ContextPath, Origin, Spanned, WriteSource};
 
 /// Where a step takes files from.
 pub(crate) enum Written<'a> {
@@ -31,22 +31,4 @@ pub(crate) fn written(action: &Action) -> (Written<'_>, Vec<&ContextPath>) {
 
 pub(crate) fn from_or_main(from: Option<&Spanned<Origin>>) -> Written<'_> {
     from.map_or(Written::Main, Written::From)
-}
-
-/// All places where a step names a stage, a context or an image.
-pub(crate) fn origins(step: &Step) -> Vec<&Spanned<Origin>> {
-    match &step.action {
-        Action::Run(run) => run
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.value {
-                Mount::Bind { from, .. } => from.as_ref(),
-                _ => None,
-            })
-            .collect(),
-        action => match written(action).0 {
-            Written::From(origin) => vec![origin],
-            Written::Main | Written::Nothing => Vec::new(),
-        },
-    }
 }

@@ -2,7 +2,6 @@
 //! knows each by a digest before it begins; where the spec has none, a lock has.
 
 use crate::oci::{Digest, Platform, Reference};
-use crate::plan::origin::origins;
 use crate::spec::{
     Action, Add, Base, BuildSpec, Diagnostic, Diagnostics, HttpUrl, ImageSource, Lock, Origin,
     Spanned, Stage,
@@ -25,7 +24,7 @@ pub fn outside<'a>(stages: impl IntoIterator<Item = &'a Stage>) -> Outside<'a> {
             found.images.push(Spanned::new(reference, stage.from.span));
         }
         for step in &stage.steps {
-            for origin in origins(step) {
+            for origin in step.origins() {
                 if let Origin::Image(ImageSource::Registry(reference)) = &origin.value {
                     found.images.push(Spanned::new(reference, origin.span));
                 }

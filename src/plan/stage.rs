@@ -74,10 +74,13 @@ pub enum KnownBy {
 /// A directory of the machine, and what of it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedContext {
-    /// `context`, or the name of a named context.
+    /// `context`, or the name of a named context; behind it the file that has it, if another does.
     pub name: String,
-    /// The directory as written; [`PlannedContext::located`] says where it lies.
+    /// The directory as the folder of the spec sees it; [`PlannedContext::located`] says where it
+    /// lies.
     pub directory: PathBuf,
+    /// The spec that has it, relative to the folder of the one that is built, unless it is that.
+    pub of: Option<PathBuf>,
     /// Who wrote it, which decides what it is relative to.
     pub given_by: GivenBy,
     /// Whether this is the context that steps without `from` copy from.
@@ -101,6 +104,8 @@ pub enum GivenBy {
 pub struct PlannedStage {
     /// The stage as written.
     pub stage: Stage,
+    /// Its name for people; behind it the file that it is of, if that is another.
+    pub title: String,
     /// What it starts from.
     pub base: StageBase,
     /// The working directory that the base brings; `None` if the config of an image says it, which
@@ -137,6 +142,14 @@ pub struct PlannedStep {
 }
 
 impl PlannedContext {
+    /// The spec that has it, given the file of the one that is built: an ignore file may lie beside.
+    pub fn spec_file(&self, built: &Path) -> PathBuf {
+        match &self.of {
+            Some(path) => built.parent().unwrap_or(Path::new("")).join(path),
+            None => built.to_owned(),
+        }
+    }
+
     /// The directory for the file system, given the folder that holds the spec.
     pub fn located(&self, spec_folder: &Path) -> PathBuf {
         match self.given_by {
@@ -147,9 +160,9 @@ impl PlannedContext {
 }
 
 impl PlannedStage {
-    /// The name of the stage.
+    /// The name of the stage, which no other stage of the plan has.
     pub fn name(&self) -> &str {
-        self.stage.name.as_str()
+        &self.title
     }
 
     /// The working directory of the steps: the stage's own, else the one of its base, as in a
@@ -264,6 +277,7 @@ mod tests {
             let context = PlannedContext {
                 name: "shared".to_owned(),
                 directory: directory.into(),
+                of: None,
                 given_by,
                 is_main: false,
                 wanted: Vec::new(),

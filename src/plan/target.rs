@@ -1,7 +1,7 @@
 //! The target: the one stage that becomes the image.
 
-use crate::plan::graph::{Graph, MOST_LISTED, similar};
-use crate::spec::{BuildSpec, Diagnostic, Diagnostics};
+use crate::plan::graph::Graph;
+use crate::spec::{BuildSpec, Diagnostic, Diagnostics, MOST_LISTED, similar};
 
 /// The place of the target in the spec: the stage that the caller names, else the one that the
 /// profile or the spec names, else the only one that no other uses. `None` after a problem.
@@ -49,14 +49,11 @@ fn named(
     problems: &mut Diagnostics,
     missing: impl FnOnce() -> Diagnostic,
 ) -> Option<usize> {
-    let names: Vec<&str> = spec
-        .stages
-        .iter()
-        .map(|stage| stage.name.as_str())
-        .collect();
+    // The spec's own stages come first, so places in both lists are the same.
+    let names: Vec<&str> = spec.own_stages().map(|stage| stage.name.as_str()).collect();
     let place = names.iter().position(|known| *known == name);
     if place.is_none() {
-        problems.push(similar(missing(), name, &names));
+        problems.push(missing().help(similar(name, &names)));
     }
     place
 }

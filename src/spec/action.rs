@@ -279,6 +279,28 @@ pub enum Sharing {
     Private,
 }
 
+impl Step {
+    /// All places where it names a stage, a context or an image.
+    pub fn origins(&self) -> Vec<&Spanned<Origin>> {
+        match &self.action {
+            Action::Run(run) => {
+                let mounts = run.mounts.iter();
+                let binds = mounts.filter_map(|mount| match &mount.value {
+                    Mount::Bind { from, .. } => from.as_ref(),
+                    _ => None,
+                });
+                binds.collect()
+            }
+            Action::Copy(copy) => copy.from.iter().collect(),
+            Action::Write(write) => match &write.content {
+                WriteSource::Template { from, .. } => from.iter().collect(),
+                WriteSource::Text(_) => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Action {
     /// The key that a spec writes this action with.
     pub fn keyword(&self) -> &'static str {

@@ -264,6 +264,22 @@ pub(crate) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
+/// So many names are listed; nobody reads on.
+pub(crate) const MOST_LISTED: usize = 20;
+
+/// The word that was probably meant, or all there are if none is like it.
+pub(crate) fn similar(word: &str, known: &[&str]) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(similar) => format!("did you mean {similar:?}?"),
+        None if known.len() > MOST_LISTED => {
+            let (shown, rest) = known.split_at(MOST_LISTED);
+            let shown = shown.join(", ");
+            format!("there are: {shown} and {} more", rest.len())
+        }
+        None => format!("there are: {}", known.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@
 
 mod budget;
 mod config;
+mod extends;
 mod fields;
 mod lock;
 mod mount;
@@ -19,15 +20,16 @@ mod stage;
 mod step;
 mod top;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::spec::arguments::{ExpandError, MOST_ERRORS, Piece, pieces};
 use crate::spec::config::EnvTemplate;
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
 use crate::spec::error::ValueError;
-use crate::spec::model::Args;
+use crate::spec::model::{Args, BuildSpec};
 use crate::spec::source::{SourceText, Span};
+use crate::spec::value::Name;
 
 pub(crate) use lock::decode_lock;
 pub(crate) use top::decode;
@@ -38,13 +40,56 @@ pub(crate) struct Decoder<'a> {
     args: Args,
     /// Arguments that are wrong themselves; texts that use them are not complained about again.
     poisoned: BTreeSet<String>,
-    /// Bytes that expansion may still make, over the whole spec.
+    /// Bytes that expansion may still make, over the whole spec and all files that it extends.
     expansion: usize,
+    role: Role,
+    /// What the stages extend, by their names.
+    extends: BTreeMap<Name, Extends>,
+    /// The arguments that the file declares.
+    declared: BTreeSet<String>,
+    /// Overrides of arguments that the file does not declare, and what is wrong then.
+    undeclared: Vec<(String, Diagnostic)>,
     diagnostics: Diagnostics,
 }
 
+/// What a file is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It is built: whatever the caller names must be there.
+    Built,
+    /// A stage of it is extended: overrides and the profile count where they mean something.
+    Extended,
+}
+
+/// A file as it is by itself.
+pub(crate) struct Decoded {
+    /// What it says. Stages that extend others are from `scratch` for the time being.
+    pub(crate) spec: BuildSpec,
+    /// What these extend, by their names.
+    pub(crate) extends: BTreeMap<Name, Extends>,
+    /// The arguments that it declares.
+    pub(crate) declared: BTreeSet<String>,
+    /// Overrides of arguments that it does not declare, and what is wrong if no other file does.
+    pub(crate) undeclared: Vec<(String, Diagnostic)>,
+    /// Bytes that expansion may still make.
+    pub(crate) expansion: usize,
+}
+
+/// `extends: FILE#STAGE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Extends {
+    /// The text that says it.
+    pub(crate) span: Span,
+    /// The file, as written.
+    pub(crate) file: String,
+    /// The stage.
+    pub(crate) stage: Name,
+    /// Whether the stage says nothing else.
+    pub(crate) is_all: bool,
+}
+
 /// All expanded texts together may hold so many bytes.
-const MOST_EXPANDED: usize = 64 << 20;
+pub(crate) const MOST_EXPANDED: usize = 64 << 20;
 
 impl<'a> Decoder<'a> {
     pub(crate) fn new(source: &'a Arc<SourceText>) -> Decoder<'a> {
@@ -53,7 +98,20 @@ impl<'a> Decoder<'a> {
             args: Args::default(),
             poisoned: BTreeSet::new(),
             expansion: MOST_EXPANDED,
+            role: Role::Built,
+            extends: BTreeMap::new(),
+            declared: BTreeSet::new(),
+            undeclared: Vec::new(),
             diagnostics: Diagnostics::new(),
+        }
+    }
+
+    /// A decoder of a file that is extended, which may expand so many bytes.
+    pub(crate) fn of_extended(source: &'a Arc<SourceText>, expansion: usize) -> Decoder<'a> {
+        Decoder {
+            expansion,
+            role: Role::Extended,
+            ..Decoder::new(source)
         }
     }
 

@@ -11,7 +11,7 @@ use crate::spec::source::{SourceText, Span};
 /// One thing that is wrong, where, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The text that the spans count in.
+    /// The text that the spans count in; [`Diagnostic::file`] is the one that is meant.
     pub source: Arc<SourceText>,
     /// The place to underline; `None` if the whole text is meant.
     pub span: Option<Span>,
@@ -50,6 +50,14 @@ impl Diagnostic {
             label: None,
             help: Vec::new(),
             also: Vec::new(),
+        }
+    }
+
+    /// The file that it is about.
+    pub fn file(&self) -> &SourceText {
+        match self.span {
+            Some(span) => self.source.file(span),
+            None => &self.source,
         }
     }
 
@@ -166,13 +174,18 @@ impl<'a> IntoIterator for &'a Diagnostics {
 /// One line, `file:line:column: message`, then one indented line per remedy.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source.name)?;
+        f.write_str(&self.file().name)?;
         if let Some(span) = self.span {
             write!(f, ":{}", self.source.line_column(span.start))?;
         }
         write!(f, ": {}", self.message)?;
         for (span, label) in &self.also {
-            write!(f, "\n  {}: {label}", self.source.line_column(span.start))?;
+            let file = self.source.file(*span);
+            let place = self.source.line_column(span.start);
+            match std::ptr::eq(file, self.file()) {
+                true => write!(f, "\n  {place}: {label}")?,
+                false => write!(f, "\n  {}:{place}: {label}", file.name)?,
+            }
         }
         self.help
             .iter()

@@ -103,6 +103,18 @@ fn split_path(text: &str) -> (String, Option<&str>) {
 }
 
 impl ImageSource {
+    /// The same image, whose path, if it has one, is seen from elsewhere.
+    #[must_use]
+    pub fn moved(mut self, located: impl FnOnce(&Path) -> PathBuf) -> ImageSource {
+        match &mut self {
+            ImageSource::Registry(_) => {}
+            ImageSource::Layout { dir: path, .. }
+            | ImageSource::OciArchive { file: path, .. }
+            | ImageSource::DockerArchive { file: path, .. } => *path = located(path),
+        }
+        self
+    }
+
     /// The file or directory that it lies in, if it lies in one, as written.
     pub fn path(&self) -> Option<&Path> {
         match self {

@@ -6,7 +6,8 @@
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
 //! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
 //!
-//! This room never reads a file and never asks whether a stage, a user or a path exists: what
+//! This room never reads a file: the texts of other specs, whose stages may be extended ([`link`]),
+//! come in through [`SpecFiles`]. And it never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
 //! described in `README.md` and, for editors, by the JSON Schema that [`schema()`] makes from the
 //! same types.
@@ -19,6 +20,7 @@ mod decode;
 pub mod diagnostic;
 pub mod error;
 pub mod image_source;
+pub mod link;
 pub mod lock;
 pub mod model;
 pub mod parse;
@@ -35,14 +37,18 @@ pub use action::{
     Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
-pub(crate) use arguments::nearest;
+pub(crate) use arguments::{MOST_LISTED, nearest, similar};
 pub use budget::Budget;
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
 pub use image_source::ImageSource;
+pub use link::{FoundSpec, NoFiles, SpecFiles};
 pub use lock::{Lock, LockedFile, LockedImage};
-pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
+pub use model::{
+    Allow, Args, Base, BuildSpec, Contexts, ExtendedSpec, Format, Home, NewGroup, NewUser, Origin,
+    Stage,
+};
 pub use parse::{ParseInputs, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
 pub use profile::Profile;

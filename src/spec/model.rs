@@ -20,7 +20,7 @@ use crate::spec::error::ValueError;
 use crate::spec::image_source::ImageSource;
 use crate::spec::path::AbsolutePath;
 use crate::spec::profile::Profile;
-use crate::spec::schema::{DirectoryText, IdText};
+use crate::spec::schema::{BaseKeys, DirectoryText, IdText, one_base};
 use crate::spec::source::{SourceText, Spanned};
 use crate::spec::value::{AccountName, Compression, Identity, Name, Tag};
 
@@ -58,9 +58,38 @@ pub struct BuildSpec {
     /// What `boxwright verify` demands of the image; it changes no digest.
     #[schemars(with = "Option<Budget>")]
     pub budget: Budget,
-    /// The stages in the order of the file, which means nothing.
+    /// The stages in the order of the file, which means nothing; behind them those of other files
+    /// that they need.
     #[schemars(with = "BTreeMap<Name, Stage>")]
     pub stages: Vec<Stage>,
+    /// The other files that those are of.
+    #[schemars(skip)]
+    pub extended: Vec<ExtendedSpec>,
+}
+
+/// A spec of which another one has stages (`extends`), and what names mean in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtendedSpec {
+    /// Where it lies, relative to the folder of the spec that is built.
+    pub path: PathBuf,
+    /// Its text.
+    pub source: Arc<SourceText>,
+    /// Its own arguments with their final values.
+    pub args: Args,
+    /// Its own contexts, as written: relative to its own folder.
+    pub contexts: Contexts,
+    /// All its stages, needed or not.
+    pub names: Vec<Name>,
+}
+
+/// Which file a stage is of: the spec itself or a place in [`BuildSpec::extended`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Home {
+    /// The spec itself.
+    #[default]
+    Own,
+    /// Another file.
+    Extended(usize),
 }
 
 /// The version of the spec language. It pins every behaviour that affects digests.
@@ -89,12 +118,16 @@ pub struct Contexts {
 
 /// One stage: a base, accounts, steps and run-time settings.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = one_base)]
 pub struct Stage {
     /// The key of the stage.
     #[schemars(skip)]
     pub name: Spanned<Name>,
+    /// The file that it is of, where its names, paths and arguments mean something.
+    #[schemars(skip)]
+    pub home: Home,
     /// What the stage starts from.
+    #[schemars(flatten, with = "BaseKeys")]
     pub from: Spanned<Base>,
     /// The working directory of the steps and, unless `config` has another, of the container.
     pub workdir: Option<Spanned<AbsolutePath>>,
@@ -124,6 +157,8 @@ pub enum Base {
     Name(Name),
     /// An image of the world outside.
     Image(ImageSource),
+    /// `extends`: a stage of another file.
+    Stage(Home, Name),
 }
 
 /// Where a step takes files from, if not from the main context.
@@ -181,7 +216,51 @@ pub enum Allow {
 impl BuildSpec {
     /// The stage of this name.
     pub fn stage(&self, name: &Name) -> Option<&Stage> {
-        self.stages.iter().find(|stage| stage.name.value == *name)
+        self.own_stages().find(|stage| stage.name.value == *name)
+    }
+
+    /// The stages of the spec itself.
+    pub fn own_stages(&self) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().filter(|stage| stage.home == Home::Own)
+    }
+
+    /// The contexts that steps of a file mean.
+    pub fn contexts_of(&self, home: Home) -> &Contexts {
+        match home {
+            Home::Own => &self.contexts,
+            Home::Extended(place) => &self.extended[place].contexts,
+        }
+    }
+
+    /// The names of all stages of a file.
+    pub fn names_of(&self, home: Home) -> Vec<&str> {
+        match home {
+            Home::Own => self.own_stages().map(|stage| stage.name.as_str()).collect(),
+            Home::Extended(place) => self.extended[place]
+                .names
+                .iter()
+                .map(Name::as_str)
+                .collect(),
+        }
+    }
+
+    /// A path of a file as the folder of the spec itself sees it.
+    pub fn located(&self, home: Home, path: &Path) -> PathBuf {
+        match home {
+            Home::Own => path.to_owned(),
+            // A `.` within says nothing.
+            Home::Extended(place) => {
+                let path = self.extended[place].folder().join(path);
+                path.components().collect()
+            }
+        }
+    }
+}
+
+impl ExtendedSpec {
+    /// The folder that its paths are relative to, as the folder of the spec that is built sees it.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 }
 
@@ -282,7 +361,7 @@ impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Base::Scratch => f.write_str("scratch"),
-            Base::Name(name) => name.fmt(f),
+            Base::Name(name) | Base::Stage(_, name) => name.fmt(f),
             Base::Image(image) => image.fmt(f),
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::oci::Platform;
 use crate::spec::decode::{Decoder, decode};
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
+use crate::spec::link::{SpecFiles, link};
 use crate::spec::model::BuildSpec;
 use crate::spec::source::{SourceText, Span};
-use crate::spec::yaml;
+use crate::spec::yaml::{self, Node};
 
 /// What a spec depends on besides its text.
 #[derive(Debug, Clone, Copy)]
@@ -19,24 +20,31 @@ pub struct ParseInputs<'a> {
     /// The platform to build for: `${TARGETPLATFORM}` and its like. A spec for several platforms
     /// is parsed once for each.
     pub platform: &'a Platform,
+    /// The specs whose stages it may extend.
+    pub files: &'a dyn SpecFiles,
 }
 
-/// Reads a spec in YAML or JSON.
+/// Reads a spec in YAML or JSON, with the stages of other files that it needs.
 ///
 /// # Errors
-/// All that is wrong with it, in the order of the text.
+/// All that is wrong with it, in the order of the text, or else with the files that it extends.
 pub fn parse(source: &Arc<SourceText>, inputs: &ParseInputs<'_>) -> Result<BuildSpec, Diagnostics> {
+    let root = document(source)?;
+    link(decode(Decoder::new(source), &root, inputs)?, inputs)
+}
+
+/// The one document of a spec. Spans count from the beginning of its text.
+pub(crate) fn document(source: &Arc<SourceText>) -> Result<Node, Diagnostics> {
     if let Some(span) = dockerfile(source) {
         return Err(Diagnostic::new(source, span, "this is a Dockerfile, not a spec")
             .help("write its stages into a boxwright.yaml:\nformat: 1\nstages:\n  app:\n    from: docker.io/library/alpine:3.20\n    steps:\n      - copy: .")
             .into());
     }
-    let Some(root) = yaml::parse(source)? else {
-        return Err(Diagnostic::about(source, "the spec is empty")
+    yaml::parse(source)?.ok_or_else(|| {
+        Diagnostic::about(source, "the spec is empty")
             .help("begin with:\nformat: 1\nstages:\n  app:\n    from: scratch")
-            .into());
-    };
-    decode(Decoder::new(source), &root, inputs)
+            .into()
+    })
 }
 
 /// The first instruction, if the text begins as Dockerfiles do.

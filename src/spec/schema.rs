@@ -90,6 +90,30 @@ pub(crate) struct PortText;
 #[derive(Debug)]
 pub(crate) struct DirectoryText;
 
+/// `FILE#STAGE`.
+#[derive(Debug)]
+pub(crate) struct ExtendsText;
+
+/// The two keys that say what a stage starts from.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "only the schema of the keys is wanted")]
+pub(crate) struct BaseKeys {
+    /// What the stage starts from.
+    from: Base,
+    /// The stage of another spec file that it starts from.
+    extends: ExtendsText,
+}
+
+/// A stage has one of [`BaseKeys`].
+pub(crate) fn one_base(schema: &mut Schema) {
+    let one = json!([{ "required": ["from"] }, { "required": ["extends"] }]);
+    schema.insert("oneOf".to_owned(), one);
+    schema.remove("required");
+    if schema.remove("unevaluatedProperties").is_some() {
+        schema.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+}
+
 /// A pattern that also lets texts with arguments pass.
 fn or_argument(pattern: &str) -> String {
     format!("^(?:{pattern})$|\\$\\{{")
@@ -139,6 +163,7 @@ scalar_schemas! {
     DurationText, "Duration", "string", "([0-9]+(h|m|s|ms))+", "A duration, such as 30s or 1m30s.";
     PortText, "Port", ["integer", "string"], "[0-9]+(-[0-9]+)?(/(tcp|udp))?", "A port or a range, with /tcp or /udp.";
     FlagText, "Flag", ["boolean", "string"], "\\$\\{.*", "true or false.";
+    ExtendsText, "Extends", "string", "[\\s\\S]+#[A-Za-z][A-Za-z0-9._-]{0,127}", "FILE#STAGE: a spec or its folder, relative to the folder of this file, and a stage of it.";
     DirectoryText, "Directory", "string", ".+", "A directory, relative to the folder of this file.";
     Text, "Text", ["string", "number", "boolean"], "[\\s\\S]*", "A text; numbers count as they are written.";
 }

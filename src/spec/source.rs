@@ -7,16 +7,25 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// A text as it was read, with the name under which people know it.
+///
+/// A spec may have stages in other files. Their texts lie behind its own as if they were one, so
+/// that a [`Span`] alone says the file and the place in it, and whoever has the spec's text can
+/// point into all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceText {
     /// The path as it should be shown.
     pub name: String,
     /// The whole text, exactly as read: spans count its bytes.
     pub text: String,
+    /// What spans count before the first byte: 0 but for texts of other files.
+    start: usize,
+    /// The texts of the other files, in the order of their starts.
+    others: Vec<Arc<SourceText>>,
 }
 
 /// A place in a text for people: both numbers begin at 1, columns count characters.
@@ -28,7 +37,7 @@ pub struct LineColumn {
     pub column: usize,
 }
 
-/// A range of bytes of a [`SourceText`], the end excluded.
+/// A range of bytes of a [`SourceText`] or of one behind it, the end excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
     /// Offset of the first byte.
@@ -55,12 +64,47 @@ impl SourceText {
         SourceText {
             name: name.into(),
             text: text.into(),
+            start: 0,
+            others: Vec::new(),
         }
     }
 
-    /// Line and column of a byte offset; an offset beyond the text counts as its end.
+    /// The same text, with spans that count from `start`.
+    #[must_use]
+    pub(crate) fn starting_at(self, start: usize) -> SourceText {
+        SourceText { start, ..self }
+    }
+
+    /// The same text with those of other files, which are in the order of their starts.
+    #[must_use]
+    pub(crate) fn with_others(self, others: Vec<Arc<SourceText>>) -> SourceText {
+        SourceText { others, ..self }
+    }
+
+    /// Where spans of a text behind this one may start. A byte lies between them, so that the end
+    /// of one is not the start of the other.
+    pub(crate) fn next_start(&self) -> usize {
+        self.start + self.text.len() + 1
+    }
+
+    /// The file that a span lies in.
+    pub fn file(&self, span: Span) -> &SourceText {
+        let others = self.others.iter().rev();
+        let mut before = others.filter(|other| other.start <= span.start);
+        before.next().map_or(self, |other| other)
+    }
+
+    /// The bytes of [`SourceText::text`] that a span of this file covers, where they are.
+    pub fn local(&self, span: Span) -> Span {
+        let within = |offset: usize| self.floor(offset.saturating_sub(self.start));
+        Span::new(within(span.start), within(span.end))
+    }
+
+    /// Line and column of an offset in its file; one beyond the text counts as its end.
     pub fn line_column(&self, offset: usize) -> LineColumn {
-        let before = &self.text[..self.floor(offset)];
+        let place = Span::new(offset, offset);
+        let file = self.file(place);
+        let before = &file.text[..file.local(place).start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         LineColumn {
             line: before.bytes().filter(|&byte| byte == b'\n').count() + 1,
@@ -70,8 +114,9 @@ impl SourceText {
 
     /// The text at `span`; what lies beyond the text is cut off.
     pub fn at(&self, span: Span) -> &str {
-        let end = self.floor(span.end);
-        &self.text[self.floor(span.start).min(end)..end]
+        let file = self.file(span);
+        let Span { start, end } = file.local(span);
+        &file.text[start.min(end)..end]
     }
 
     /// The nearest character boundary at or before `offset`.

@@ -23,6 +23,23 @@ const MOST_NODES: usize = 100_000;
 /// So many bytes may all scalars hold, those that come from aliases included.
 const MOST_SCALAR_BYTES: usize = 16 << 20;
 
+impl Node {
+    /// Moves all places by so many bytes: the text lies behind others. As deep as lists and maps
+    /// may nest, so not too deep for the stack.
+    pub(crate) fn shift(&mut self, by: usize) {
+        let moved = |span: Span| Span::new(span.start + by, span.end + by);
+        self.span = moved(self.span);
+        match &mut self.value {
+            Value::Null | Value::Scalar(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Value::Map(entries) => entries.iter_mut().for_each(|Entry { key, value }| {
+                key.span = moved(key.span);
+                value.shift(by);
+            }),
+        }
+    }
+}
+
 /// A value of the document and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {

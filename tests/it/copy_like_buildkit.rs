@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::spec::{Action, Args, ParseInputs, SourceText, parse};
+use boxwright::spec::{Action, Args, NoFiles, ParseInputs, SourceText, parse};
 use boxwright::steps::{Scene, SourceKind, apply};
 use boxwright::tree::{Content, Entry, HardLinks, Inode, LayerPath, Node, Tree};
 
@@ -516,6 +516,7 @@ fn action(yaml: &str) -> Action {
         arg_overrides: &[],
         profile: None,
         platform: &platform,
+        files: &NoFiles,
     };
     let spec = parse(&source, &inputs).unwrap_or_else(|wrong| panic!("{yaml}: {wrong}"));
     spec.stages[0].steps[0].action.clone()

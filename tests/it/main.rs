@@ -14,6 +14,7 @@ mod build_unchanged; // what is the same is not evaluated, and nothing else pass
 mod cache_mounts; // caches of commands leave and come in one file, and are counted
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
+mod extends; // stages of other spec files: the same for all, and never stale
 mod index; // images of one platform each become one of several
 mod lock; // the lock, what it pins, and builds without network
 mod outputs; // every output before every loader; hostile layouts and archives before us

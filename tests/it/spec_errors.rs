@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use boxwright::oci::Platform;
-use boxwright::spec::{BuildSpec, Diagnostics, ParseInputs, SourceText, parse};
+use boxwright::spec::{
+    BuildSpec, Diagnostics, FoundSpec, ParseInputs, SourceText, SpecFiles, ValueError, parse,
+};
 
 #[test]
 fn valid_specs_are_accepted() {
@@ -68,8 +70,33 @@ fn read(path: &Path) -> Result<BuildSpec, Diagnostics> {
         arg_overrides: &[],
         profile: first.strip_prefix("# --profile "),
         platform: &platform,
+        files: &Beside(path.parent().unwrap()),
     };
     parse(&source, &inputs)
+}
+
+/// Specs that those of a folder extend.
+#[derive(Debug)]
+struct Beside<'a>(&'a Path);
+
+impl SpecFiles for Beside<'_> {
+    fn find(&self, folder: &Path, path: &Path) -> Result<FoundSpec, ValueError> {
+        let path = folder.join(path);
+        let place = self.0.join(&path);
+        let name = path.display().to_string();
+        let missing = || ValueError::new(format!("there is no spec {name}")).help("write it");
+        Ok(FoundSpec {
+            bytes: fs::read(&place).map_err(|_| missing())?.into(),
+            identity: place.canonicalize().map_err(|_| missing())?,
+            name: name.clone(),
+            path,
+        })
+    }
+
+    fn own_identity(&self) -> PathBuf {
+        let built = self.0.join("extends-circle.yaml");
+        built.canonicalize().unwrap_or_default()
+    }
 }
 
 /// The diagnostics as a golden shows them.

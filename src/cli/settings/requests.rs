@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
+use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SPEC_NAME, SharedCacheSettings};
 use boxwright::oci::Reference;
 use boxwright::spec::{ImageSource, Lock, Name, SourceText};
 
@@ -12,9 +12,6 @@ use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, Veri
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::lock;
 use crate::cli::settings::{Environment, MOST_TEXT, read_at_most};
-
-/// The name of a spec in its folder.
-const SPEC_NAME: &str = "boxwright.yaml";
 
 /// One image of those that one command makes: what is said of it alone.
 struct Member {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::spec::{Budget, ParseInputs, SourceText, parse};
+use crate::spec::{Budget, NoFiles, ParseInputs, SourceText, parse};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -18,6 +18,7 @@ fn budget(keys: &str) -> Budget {
         profile: None,
         arg_overrides: &[],
         platform: &platform,
+        files: &NoFiles,
     };
     parse(&std::sync::Arc::new(source), &inputs).unwrap().budget
 }

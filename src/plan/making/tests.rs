@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::rules::final_user;
 use crate::plan::stage::{ContextId, Source, StageBase};
-use crate::spec::{ParseInputs, parse};
+use crate::spec::{NoFiles, ParseInputs, parse};
 
 fn try_plan(
     text: &str,
@@ -28,6 +28,7 @@ fn parse_for(profile: Option<&str>, text: &str) -> Result<BuildSpec, Diagnostics
             arg_overrides: &[],
             profile,
             platform: &linux(),
+            files: &NoFiles,
         },
     )
 }

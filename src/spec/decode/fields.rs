@@ -24,6 +24,11 @@ impl<'n> Fields<'n> {
             .filter(|node| !matches!(node.value, Value::Null))
     }
 
+    /// How many keys the map has.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The key itself, for errors about it.
     pub(crate) fn key(&self, key: &str) -> Option<&'n Spanned<String>> {
         self.entry(key).map(|entry| &entry.key)

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::spec::arguments::{PREDEFINED, nearest};
-use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::Fields;
 use crate::spec::decode::shapes::PROFILE;
+use crate::spec::decode::{Decoder, Role};
 use crate::spec::diagnostic::{Diagnostic, MOST};
 use crate::spec::model::Args;
 use crate::spec::profile::Profile;
@@ -75,7 +75,8 @@ impl Decoder<'_> {
         }
         let keys = entries.unwrap_or_default().iter();
         let known: Vec<&str> = keys.map(|entry| entry.key.value.as_str()).collect();
-        let unknown = wanted.filter(|wanted| !known.contains(wanted));
+        let must_be_there = self.role == Role::Built;
+        let unknown = wanted.filter(|wanted| must_be_there && !known.contains(wanted));
         if let Some(wanted) = unknown {
             let diagnostic = self.unknown_profile(wanted, &known);
             self.report(diagnostic);

@@ -196,12 +196,11 @@ pub(crate) const PROFILE: Shape = Shape {
 pub(crate) const STAGE: Shape = Shape {
     what: "a stage",
     keys: &[
-        "from", "workdir", "users", "groups", "steps", "config", "allow",
+        "from", "extends", "workdir", "users", "groups", "steps", "config", "allow",
     ],
     habits: &[
         ("image", "what a stage starts from is called `from`"),
         ("base", "what a stage starts from is called `from`"),
-        ("extends", "what a stage starts from is called `from`"),
         ("run", "commands are steps: `steps: [{run: …}]`"),
         ("commands", "commands are steps: `steps: [{run: …}]`"),
         ("script", "commands are steps: `steps: [{run: …}]`"),

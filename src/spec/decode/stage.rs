@@ -3,7 +3,7 @@
 use crate::spec::decode::Decoder;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::{CONFIG, GROUP, STAGE, USER};
-use crate::spec::model::{NewGroup, NewUser, Stage};
+use crate::spec::model::{Home, NewGroup, NewUser, Stage};
 use crate::spec::source::Spanned;
 use crate::spec::value::{Name, account_id};
 use crate::spec::yaml::Node;
@@ -21,8 +21,7 @@ impl Decoder<'_> {
             key.value
         );
         let fields = self.fields(node, &STAGE, &help)?;
-        let help = "name a stage, an image such as docker.io/library/alpine:3.20, or `scratch`";
-        let from = self.needed(&fields, "from", help);
+        let from = self.base(&fields, name.as_ref());
         let workdir = self.optional(&fields, "workdir");
         let users = self.maps(&fields, "users", "{name: app, uid: 1000}");
         let users = users.iter().filter_map(|user| self.user(user)).collect();
@@ -39,6 +38,7 @@ impl Decoder<'_> {
         let allow = self.list(&fields, "allow", Brackets::Needed);
         Some(Stage {
             name: name?,
+            home: Home::Own,
             from: from?,
             workdir,
             users,

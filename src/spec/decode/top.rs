@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use crate::oci::{Platform, Reference};
 use crate::spec::arguments::{PREDEFINED, Piece, is_argument, nearest, pieces, predefined};
-use crate::spec::decode::Decoder;
 use crate::spec::decode::fields::{Fields, kind_of};
 use crate::spec::decode::profile::Profiles;
 use crate::spec::decode::scalars::Brackets;
 use crate::spec::decode::shapes::SPEC;
+use crate::spec::decode::{Decoded, Decoder, Role};
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
 use crate::spec::error::ValueError;
 use crate::spec::model::{Args, BuildSpec, Contexts, Format, Stage};
@@ -23,15 +23,27 @@ const MOST_ARG_DEPTH: usize = 64;
 
 const FORMAT: &str = "write `format: 1`, the version of the language";
 
-/// The spec that `root` describes.
+/// The file that `root` describes.
 pub(crate) fn decode(
     mut decoder: Decoder<'_>,
     root: &Node,
     inputs: &ParseInputs<'_>,
-) -> Result<BuildSpec, Diagnostics> {
+) -> Result<Decoded, Diagnostics> {
     let spec = decoder.spec(root, inputs);
+    if decoder.extends.is_empty() {
+        // No other file can declare them.
+        let undeclared = std::mem::take(&mut decoder.undeclared);
+        let problems = undeclared.into_iter().map(|(_, problem)| problem);
+        problems.for_each(|problem| decoder.report(problem));
+    }
     let spec = decoder.diagnostics.finish(spec)?;
-    Ok(spec.expect("whatever makes a spec unreadable has been reported"))
+    Ok(Decoded {
+        spec: spec.expect("whatever makes a spec unreadable has been reported"),
+        extends: decoder.extends,
+        declared: decoder.declared,
+        undeclared: decoder.undeclared,
+        expansion: decoder.expansion,
+    })
 }
 
 impl Decoder<'_> {
@@ -57,6 +69,7 @@ impl Decoder<'_> {
             compression: self.optional(&fields, "compression"),
             budget: self.budget(&fields),
             stages: self.stages(&fields),
+            extended: Vec::new(),
             args: self.args.clone(),
         };
         self.no_name_twice(&spec);
@@ -197,13 +210,14 @@ impl Decoder<'_> {
         for (name, value) in inputs.arg_overrides {
             if declared.contains_key(name.as_str()) {
                 values.insert(name.clone(), value.clone());
-            } else {
+            } else if self.role == Role::Built {
                 let diagnostic = self.undeclared(name, None, &declared);
-                self.report(diagnostic);
+                self.undeclared.push((name.clone(), diagnostic));
             }
         }
         self.args = Args::new(values);
         let names: Vec<String> = declared.keys().map(|name| (*name).to_owned()).collect();
+        self.declared.extend(names.iter().cloned());
         if profiles.is_unknown {
             self.poisoned.extend(names.iter().cloned());
         }

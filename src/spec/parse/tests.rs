@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::spec::action::{Action, Command, Mount, SecretTarget, WriteSource};
 use crate::spec::config::ProbeTest;
+use crate::spec::link::NoFiles;
 use crate::spec::model::{Base, Stage};
 
 const DESIGN: &str = include_str!("../../../testdata/specs/valid/design.yaml");
@@ -28,6 +29,7 @@ fn read_for(
         arg_overrides: &arg_overrides,
         profile,
         platform: &platform.parse().unwrap(),
+        files: &NoFiles,
     };
     parse(&Arc::new(SourceText::new("t.yaml", text)), &inputs)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::spec::decode::shapes;
+use crate::spec::link::tests::OnDisk;
 use crate::spec::parse::{ParseInputs, parse};
 use crate::spec::source::SourceText;
 use crate::spec::yaml::{self, Node, Style, Value as Yaml};
@@ -74,6 +75,7 @@ fn valid_specs_are_valid_for_both() {
         arg_overrides: &[],
         profile: None,
         platform: &platform,
+        files: &OnDisk::below("testdata/specs/valid"),
     };
     for (path, source) in specs("valid") {
         parse(&source, &inputs).unwrap_or_else(|error| panic!("{error}"));

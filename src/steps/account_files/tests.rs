@@ -1,7 +1,7 @@
 //! Account files before and after.
 
 use super::*;
-use crate::spec::{ParseInputs, SourceText, parse};
+use crate::spec::{NoFiles, ParseInputs, SourceText, parse};
 use crate::tree::Content;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ fn add(yaml: &str, files: &[(&str, &str, u16)]) -> Result<Vec<(String, u16, Stri
             arg_overrides: &[],
             profile: None,
             platform: &platform,
+            files: &NoFiles,
         },
     )
     .unwrap();

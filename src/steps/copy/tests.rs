@@ -1,7 +1,9 @@
 //! Every rule of `copy` as a row: a source, a destination, a step, and what changes.
 
 use super::*;
-use crate::spec::{AbsolutePath, Action, Args, ContextPath, ParseInputs, SourceText, parse};
+use crate::spec::{
+    AbsolutePath, Action, Args, ContextPath, NoFiles, ParseInputs, SourceText, parse,
+};
 use crate::steps::scene::apply;
 use crate::tree::{Accounts, Change, Content, Xattrs};
 use proptest::prelude::*;
@@ -56,6 +58,7 @@ fn step(yaml: &str) -> Action {
             arg_overrides: &[],
             profile: None,
             platform: &platform,
+            files: &NoFiles,
         },
     )
     .unwrap_or_else(|problems| panic!("{yaml}: {problems}"));
