@@ -124,7 +124,7 @@ pub(crate) fn unpack(bases: &[Arc<Base>], diff: &Digest, store: &Store) -> Resul
 }
 
 /// The longest file that is read whole: account files and templates.
-const SMALL: u64 = 16 << 20;
+pub(crate) const SMALL: u64 = 16 << 20;
 
 /// Reads a small content, unpacking the layer that holds it if need be. The error is one line.
 pub(crate) fn read_small(

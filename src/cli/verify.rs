@@ -2,7 +2,7 @@
 //! is judged in the study.
 //!
 //! Everything happens in a scratch folder with stores of its own. What starts the image stands
-//! behind the trait [`runner::Runner`]; today that is podman or docker.
+//! behind the trait [`runner::Runner`]: our own sandbox, podman or docker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,17 +20,19 @@ use crate::cli::settings::{Environment, Member, scratch_folder};
 use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
 use crate::cli::verify::measure::{Built, Rebuild};
-use crate::cli::verify::runner::{Reason, Runner};
+use crate::cli::verify::runner::{Chosen, Reason, Runner};
 use crate::cli::verify::service::Service;
 
 mod asking;
 mod engine;
 mod interrupt;
 mod measure;
+mod own;
 mod podman;
 mod runner;
 mod service;
 mod shown;
+mod signals;
 
 /// Verifies each spec; the judgements go to standard output.
 pub(crate) fn run(
@@ -50,7 +52,7 @@ pub(crate) fn run(
         })
         .collect();
     let subjects = subjects?;
-    let runner = runner(args, &scratch.path().join("p"), terminal)?;
+    let runner = runner(args, scratch.path(), terminal)?;
     let run = Run {
         args,
         env: environment.variables(&args.env)?,
@@ -95,19 +97,31 @@ fn runner(
     scratch: &Path,
     terminal: &Terminal,
 ) -> Result<Result<Box<dyn Runner>, Reason>, Failure> {
-    let found = runner::choose(args.runner, scratch);
+    let found = runner::choose(args, scratch);
     match (&found, args.runner) {
-        (Ok(runner), _) => terminal.say(&format!("Images are started with {}.\n", runner.name())),
+        (
+            Ok(Chosen {
+                runner,
+                passed_over,
+            }),
+            _,
+        ) => {
+            let mut text = format!("Images are started with {}", runner.name());
+            if !passed_over.is_empty() {
+                text = format!("{text}, for: {}", passed_over.join("; "));
+            }
+            terminal.say(&format!("{text}.\n"));
+        }
         (Err(why), RunnerArg::Auto | RunnerArg::None) => {
             terminal.say(&format!("No image is started: {why}.\n"));
         }
-        (Err(why), RunnerArg::Podman | RunnerArg::Docker) => {
+        (Err(why), RunnerArg::Sandbox | RunnerArg::Podman | RunnerArg::Docker) => {
             let headline = format!("cannot start images as asked: {why}");
             return Err(Failure::new(Blame::System, headline)
                 .hint("with --runner auto the start is skipped where nothing works"));
         }
     }
-    Ok(found)
+    Ok(found.map(|chosen| chosen.runner))
 }
 
 /// One spec that is to be verified.

@@ -22,6 +22,9 @@
 //! removes the scratch directory; the inner one dies with the outer. Mounts live in namespaces
 //! that end with them.
 //!
+//! **Services.** What an image starts is started in the same way, by [`service`]: the inner process
+//! becomes the image's, and the outer one stays to run commands beside it and to end it.
+//!
 //! `design.md`, section 6; OCI runtime spec, `config-linux.md` (default file systems, devices).
 
 mod caches;
@@ -48,6 +51,7 @@ mod probe;
 mod rootfs;
 mod run;
 mod scratch;
+pub mod service;
 mod stand_in;
 mod stop;
 mod supervisor;

@@ -180,7 +180,12 @@ fn host_files(root: &mut NewRoot, scratch: &Path, job: &Job) -> Result<(), Setup
 }
 
 /// Shows a file with this text.
-fn made_file(root: &mut NewRoot, scratch: &Path, target: &str, text: &str) -> Result<(), Setup> {
+pub(crate) fn made_file(
+    root: &mut NewRoot,
+    scratch: &Path,
+    target: &str,
+    text: &str,
+) -> Result<(), Setup> {
     let source = scratch.join(target.replace('/', "-"));
     fs::write(&source, text).map_err(Setup::of(format!("write {}", source.display())))?;
     bind(&source, root, target, Place::File, Writes::Refused)
@@ -285,8 +290,13 @@ fn bind(
     let mounted = root
         .resolve(target, OFlags::PATH)
         .map_err(Setup::of(action()))?;
-    let flags = kept_flags(&mounted) | MountFlags::BIND | MountFlags::RDONLY;
-    rustix::mount::mount_remount(path_of(&mounted), flags, c"").map_err(Setup::of(action()))
+    refuse_writes(&mounted).map_err(Setup::of(action()))
+}
+
+/// Makes a mount read-only for those who see it here.
+pub(crate) fn refuse_writes(mounted: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = kept_flags(mounted) | MountFlags::BIND | MountFlags::RDONLY;
+    rustix::mount::mount_remount(path_of(mounted), flags, c"")
 }
 
 /// What a mount forbids already; in a user namespace it must be said again.

@@ -1,6 +1,7 @@
 //! What the three processes tell each other.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use crate::sandbox::error::Setup;
 use crate::sandbox::holdings::Room;
 use crate::sandbox::job::{Job, Network};
 use crate::sandbox::probe::{Circumstances, Footing};
+use crate::sandbox::service::{Answer, RootMode, ServiceJob};
 
 /// The first message to a process of the sandbox: what it is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +20,8 @@ pub(crate) enum Order {
     Outer(Box<Outer>),
     /// Be the inner process.
     Inner(Box<Inner>),
+    /// Become a command in a service that runs, whose namespace of mounts follows as a file.
+    Join(Box<Job>),
 }
 
 /// What the outer process is to do.
@@ -41,6 +45,9 @@ pub(crate) enum Task {
         /// Where the contents of changed files go.
         store: PathBuf,
     },
+    /// Runs an image's process until it ends or the builder goes, and does meanwhile what the
+    /// builder asks ([`Ask`]).
+    Serve(Box<ServiceJob>),
     /// Makes the tree that a folder lists.
     Unpack {
         folder: PathBuf,
@@ -64,6 +71,15 @@ pub(crate) struct Inner {
     pub(crate) scratch: PathBuf,
     /// `None` for a trial: everything is made, nothing is run.
     pub(crate) job: Option<Box<Job>>,
+    /// What a service has besides.
+    pub(crate) service: Option<ServiceRoot>,
+}
+
+/// What of a service's root is not as that of a command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ServiceRoot {
+    pub(crate) mode: RootMode,
+    pub(crate) volumes: Vec<String>,
 }
 
 /// What the outer process tells the builder.
@@ -81,6 +97,12 @@ pub(crate) enum Report {
     Ready,
     /// What a person should know.
     Notes(Vec<String>),
+    /// The process of a service runs, under this number.
+    Serving(u32),
+    /// What became of a command in a service.
+    Answered(Answer),
+    /// The process of a service has ended; what it left is cleared away next.
+    Ended(End),
     /// It is done.
     Done(Result<End, Failed>),
 }
@@ -92,6 +114,15 @@ pub(crate) struct Collected {
     pub(crate) listing: Digest,
     /// What a person should know.
     pub(crate) notes: Vec<String>,
+}
+
+/// What the builder asks the outer process of a service.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// To run a command inside, and to end it at the limit. One at a time.
+    Exec { argv: Vec<String>, limit: Duration },
+    /// To send the first process a signal.
+    Signal(i32),
 }
 
 /// The builder's answer to [`Report::MapIds`].
@@ -134,6 +165,7 @@ impl Outer {
     pub(crate) fn network(&self) -> Network {
         match &self.task {
             Task::Run { job, .. } => job.network,
+            Task::Serve(service) => service.job.network,
             _ => Network::Host,
         }
     }

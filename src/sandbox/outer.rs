@@ -33,13 +33,14 @@ use crate::sandbox::probe::{Circumstances, Footing, Proc};
 use crate::sandbox::rootfs;
 use crate::sandbox::run::INIT_COMMAND;
 use crate::sandbox::scratch;
+use crate::sandbox::service;
 use crate::sandbox::stand_in::StandIns;
 use crate::sandbox::supervisor::{Owners, Supervisor};
 use crate::sandbox::tier::Tier;
 use crate::sandbox::trees;
 
 /// How often a running command is counted.
-const WATCH: Duration = Duration::from_millis(100);
+pub(crate) const WATCH: Duration = Duration::from_millis(100);
 
 /// Does what the builder orders and reports it.
 pub(crate) fn serve(order: &Outer, builder: &UnixStream) {
@@ -85,6 +86,7 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
             trees::unpack_here(folder, store, order.footing.tier, order.circumstances)?;
             Ok(End::Code(0))
         }
+        Task::Serve(service) => service::host(order, service, builder),
         Task::Run { job, store } => {
             let ran = command(order, Some(job), &job.lowers, builder)?;
             if ran.end == End::Code(0) {
@@ -203,7 +205,7 @@ fn adopt_orphans(footing: &Footing) -> Result<Orphans, Setup> {
 }
 
 /// The thread of tier B's supervisor.
-struct Attendant {
+pub(crate) struct Attendant {
     listener: Sender<OwnedFd>,
     thread: JoinHandle<io::Result<Owners>>,
 }
@@ -249,32 +251,34 @@ fn run_inner(
         Some(_) => Groups::make(limits, &scratch::name_of(&order.scratch)),
         None => Groups::default(),
     };
-    let (mut child, made) = start(order, job, &groups, attendant)?;
+    let inner = Inner {
+        footing: order.footing.clone(),
+        scratch: order.scratch.clone(),
+        job: job.cloned().map(Box::new),
+        service: None,
+    };
+    let program = Path::new("/proc/self/exe");
+    let (mut child, made) = start(program, inner, &groups, attendant)?;
     let end = watch(&mut child, builder, limits, &groups, order.footing.proc)?;
     Ok((end, made))
 }
 
 /// Starts the inner process and hears it out; after that the command runs.
-fn start(
-    order: &Outer,
-    job: Option<&Job>,
+pub(crate) fn start(
+    program: &Path,
+    inner: Inner,
     groups: &Groups,
     attendant: Option<&Attendant>,
 ) -> Result<(Child, Vec<String>), Failed> {
     let talk = || Setup::of("talk to the inner process");
     let (ours, theirs) = UnixStream::pair().map_err(Setup::of("make a socket"))?;
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(program)
         .arg(INIT_COMMAND)
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .map_err(Setup::of("start the inner process"))?;
     groups.take(child.id());
-    let inner = Inner {
-        footing: order.footing.clone(),
-        scratch: order.scratch.clone(),
-        job: job.cloned().map(Box::new),
-    };
     send(&ours, &Order::Inner(Box::new(inner))).map_err(talk())?;
     let mut made = None;
     let failed = loop {
@@ -372,7 +376,7 @@ fn pause(
     })
 }
 
-fn end_of(status: ExitStatus) -> End {
+pub(crate) fn end_of(status: ExitStatus) -> End {
     match (status.code(), status.signal()) {
         (Some(code), _) => End::Code(u8::try_from(code).unwrap_or(u8::MAX)),
         (None, signal) => End::Signal(signal.unwrap_or(0)),

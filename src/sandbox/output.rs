@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Which of the two a line was printed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,12 @@ impl<'a> Listener<'a> {
     /// Whether the command wrote more than it may.
     pub(crate) fn is_beyond(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > self.limit
+    }
+
+    /// The last lines so far.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.iter().cloned().collect()
     }
 
     /// The last lines, of both streams as they came.

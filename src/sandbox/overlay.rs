@@ -26,6 +26,8 @@ use crate::sandbox::tier::Tier;
 
 /// The root of the command in a scratch directory.
 pub(crate) const MERGED: &str = "merged";
+/// This program, where a service cannot write to it.
+pub(crate) const PROGRAM: &str = "program";
 /// What it changed.
 pub(crate) const UPPER: &str = "state/upper";
 /// What it changes, and what the file system needs for it.
@@ -91,10 +93,12 @@ pub(crate) fn mount_copy(
     Ok(scratch.join(merged))
 }
 
-/// Takes the overlay away, so that what lies above can be read and removed.
+/// Takes the overlay away, so that what lies above can be read and removed, and this program's place.
 pub(crate) fn unmount(scratch: &Path) {
-    // It goes with the namespace at the latest.
-    let _ = rustix::mount::unmount(scratch.join(MERGED), UnmountFlags::DETACH);
+    for name in [MERGED, PROGRAM] {
+        // They go with the namespace at the latest.
+        let _ = rustix::mount::unmount(scratch.join(name), UnmountFlags::DETACH);
+    }
 }
 
 fn mount_here(

@@ -268,7 +268,7 @@ fn converse(
     })
 }
 
-fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
+pub(crate) fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
     Command::new(program)
         .arg(INIT_COMMAND)
         .env_clear()
@@ -317,6 +317,7 @@ pub fn inside() -> u8 {
             0
         }
         Ok(Some(Order::Inner(order))) => inner::become_command(&order, &socket),
+        Ok(Some(Order::Join(job))) => inner::join_service(&job, &socket),
         Ok(None) | Err(_) => 1,
     }
 }

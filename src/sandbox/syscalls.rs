@@ -77,3 +77,25 @@ pub(crate) fn own_directories() -> io::Result<()> {
     // code has no pointers into either.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(io::Error::from)
 }
+
+/// Lets every signal do again what it does by itself. Whoever started Boxwright may have had some
+/// ignored, and programs inherit that.
+pub(crate) fn default_signals() {
+    /// The kernel's `struct sigaction` on 64-bit machines is no larger; zeros are the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    /// Bytes of the kernel's `sigset_t`.
+    const SET: usize = 8;
+    for number in 1..=64 {
+        #[expect(
+            unsafe_code,
+            reason = "the C library's own functions leave out two of its signals"
+        )]
+        // SAFETY: the kernel only reads the structure, which is as long as it wants; no handler is
+        // given, so nothing of ours will be called. A signal that may not be changed (SIGKILL,
+        // SIGSTOP) makes the call fail and nothing else.
+        let _ = unsafe {
+            let (action, none) = (DEFAULT.as_ptr(), std::ptr::null_mut::<u64>());
+            libc::syscall(libc::SYS_rt_sigaction, number, action, none, SET)
+        };
+    }
+}

@@ -29,6 +29,7 @@ mod run_steps; // commands in specs: what they see, when they run again, what st
 mod run_stopped; // commands that are ended: no process, mount or file of theirs is left
 mod run_tiers; // commands in every tier, as root and as a user made for it
 mod serve; // the read-only registry: the spec, real clients, and those that mean no good
+mod services; // images started in the own sandbox, as root and as a user made for it, held against podman
 mod shared_cache; // results of other machines by way of a registry, lying ones among them
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes

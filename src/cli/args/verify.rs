@@ -13,8 +13,8 @@ use crate::cli::args::{Age, CommandArgs, NetworkArgs, Override};
 /// Accept images: build, measure, start, ask and stop them
 ///
 /// Each spec is built without a store, again with nothing changed, and once more elsewhere; all
-/// three must give the same image. It is looked into as by `check`, started with podman or docker,
-/// asked by its own health check, and stopped. What `budget:` of the spec says is judged. Your
+/// three must give the same image. It is looked into as by `check`, started in a
+/// sandbox or with podman or docker, asked by its own health check, and stopped. What `budget:` of the spec says is judged. Your
 /// store and podman's own images stay as they are.
 ///
 /// `build --verify` is less: it only builds twice and names the files that differ.
@@ -63,10 +63,15 @@ pub(crate) struct VerifyArgs {
     /// Pass over findings of `check` with this code; BW001 also accepts root inside
     #[arg(long = "allow", value_name = "CODE", value_delimiter = ',')]
     pub(crate) allow: Vec<Code>,
-    /// What starts the image: auto, podman, docker or none
+    /// What starts the image: auto, sandbox, podman, docker or none
     ///
-    /// auto is the first of podman and docker that works. podman is given a storage of its own, in
-    /// the scratch folder; docker has only its daemon's, from which the image is removed again.
+    /// auto is the first of sandbox, podman and docker that works. sandbox is Boxwright's own: the
+    /// image is unpacked from its archive and started in namespaces, as the image's user; for that
+    /// the builder is root or has ranges of ids (tier A of `boxwright doctor`). It has podman's
+    /// default rights without its seccomp filter, and nothing gains rights inside: what needs sudo,
+    /// devices or another network than none and host wants podman or docker. podman is given a
+    /// storage of its own, in the scratch folder; docker has only its daemon's, from which the image
+    /// is removed again.
     #[arg(
         long,
         value_name = "RUNNER",
@@ -90,7 +95,7 @@ pub(crate) struct VerifyArgs {
         hide_possible_values = true
     )]
     pub(crate) skip: Vec<SkipArg>,
-    /// The container's network, as podman and docker call it
+    /// The container's network, as podman and docker call it; a sandbox has none or host
     #[arg(long = "network", value_name = "NETWORK", default_value = "none")]
     pub(crate) container_network: String,
     /// A variable for the container; without =VALUE it is taken from the environment
@@ -126,6 +131,7 @@ pub(crate) struct VerifyArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RunnerArg {
     Auto,
+    Sandbox,
     Podman,
     Docker,
     None,

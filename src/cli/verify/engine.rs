@@ -231,13 +231,13 @@ impl Drop for Made<'_> {
 }
 
 /// The effective user ID in `/proc/PID/status`.
-fn effective_user(status: &str) -> Option<u32> {
+pub(crate) fn effective_user(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// What a user ID of this machine is in a namespace, by its `uid_map`.
-fn inside(outside: u32, map: &str) -> Option<u32> {
+pub(crate) fn inside(outside: u32, map: &str) -> Option<u32> {
     map.lines().find_map(|line| {
         let numbers: Vec<u32> = line
             .split_whitespace()

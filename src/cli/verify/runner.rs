@@ -1,10 +1,11 @@
-//! The seam to whatever starts images: podman and docker today.
+//! The seam to whatever starts images: Boxwright's own sandbox, podman, docker.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::args::RunnerArg;
+use crate::cli::args::{RunnerArg, VerifyArgs};
 use crate::cli::verify::engine::Engine;
+use crate::cli::verify::own;
 use crate::cli::verify::podman;
 
 /// Why something did not work, in words for the report.
@@ -93,15 +94,41 @@ pub(crate) enum State {
     Ended(i32),
 }
 
-/// The runner that is wanted, or the first that works.
-pub(crate) fn choose(wanted: RunnerArg, scratch: &Path) -> Result<Box<dyn Runner>, Reason> {
-    let podman = || podman::engine(scratch).map(|engine| Box::new(engine) as Box<dyn Runner>);
-    let docker = || Engine::docker().map(|engine| Box::new(engine) as Box<dyn Runner>);
-    match wanted {
-        RunnerArg::None => Err("--runner none".to_owned()),
-        RunnerArg::Podman => podman(),
-        RunnerArg::Docker => docker(),
-        RunnerArg::Auto => podman()
-            .or_else(|no_podman| docker().map_err(|no_docker| format!("{no_podman}; {no_docker}"))),
+/// What starts images, and why what would have been better does not.
+pub(crate) struct Chosen {
+    pub(crate) runner: Box<dyn Runner>,
+    pub(crate) passed_over: Vec<Reason>,
+}
+
+type Candidate<'a> = &'a dyn Fn() -> Result<Box<dyn Runner>, Reason>;
+
+/// The runner that is wanted, or the first that works. What they keep lies in `scratch`.
+pub(crate) fn choose(args: &VerifyArgs, scratch: &Path) -> Result<Chosen, Reason> {
+    let own = || own::sandbox(args, &scratch.join("o")).map(boxed);
+    let podman = || podman::engine(&scratch.join("p")).map(boxed);
+    let docker = || Engine::docker().map(boxed);
+    let candidates: &[Candidate<'_>] = match args.runner {
+        RunnerArg::None => return Err("--runner none".to_owned()),
+        RunnerArg::Sandbox => &[&own],
+        RunnerArg::Podman => &[&podman],
+        RunnerArg::Docker => &[&docker],
+        RunnerArg::Auto => &[&own, &podman, &docker],
+    };
+    let mut passed_over = Vec::new();
+    for candidate in candidates {
+        match candidate() {
+            Ok(runner) => {
+                return Ok(Chosen {
+                    runner,
+                    passed_over,
+                });
+            }
+            Err(why) => passed_over.push(why),
+        }
     }
+    Err(passed_over.join("; "))
+}
+
+fn boxed<'a>(runner: impl Runner + 'a) -> Box<dyn Runner + 'a> {
+    Box::new(runner)
 }

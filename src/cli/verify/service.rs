@@ -12,6 +12,7 @@ use crate::cli::exit::Failure;
 use crate::cli::terminal::Terminal;
 use crate::cli::verify::interrupt::{Delayed, pause};
 use crate::cli::verify::runner::{Container, Launch, Reason, Root, Runner, State};
+use crate::cli::verify::signals;
 
 /// Between two questions.
 const STEP: Duration = Duration::from_millis(50);
@@ -196,7 +197,7 @@ impl Service<'_> {
                     signal: signal.to_owned(),
                     after: began.elapsed(),
                     code,
-                    is_clean: code == 0 || number(signal).is_some_and(|n| code == 128 + n),
+                    is_clean: code == 0 || signals::number(signal).is_some_and(|n| code == 128 + n),
                 });
             }
             if began.elapsed() > limit {
@@ -243,21 +244,6 @@ fn question(test: &[String], shell: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// The number of a signal that may ask a process to end.
-fn number(signal: &str) -> Option<i32> {
-    let name = signal.strip_prefix("SIG").unwrap_or(signal);
-    Some(match name {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "USR1" => 10,
-        "USR2" => 12,
-        "TERM" => 15,
-        "WINCH" => 28,
-        other => return other.parse().ok(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,17 +270,5 @@ mod tests {
             assert_eq!(question(&words(test), &shell), command.map(words), "{test}");
         }
         assert_eq!(question(&[], &[]), None);
-    }
-
-    #[test]
-    fn signals_have_numbers() {
-        for (signal, expected) in [
-            ("SIGTERM", Some(15)),
-            ("QUIT", Some(3)),
-            ("9", Some(9)),
-            ("SIGX", None),
-        ] {
-            assert_eq!(number(signal), expected, "{signal}");
-        }
     }
 }
