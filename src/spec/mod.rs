@@ -5,6 +5,7 @@
 //! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
 //! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
+//! So do compose files, which say what of others' is built from specs: texts → [`Composition`].
 //!
 //! This room never reads a file and never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
@@ -14,6 +15,7 @@
 pub mod action;
 pub mod arguments;
 pub mod budget;
+pub mod compose;
 pub mod config;
 mod decode;
 pub mod diagnostic;
@@ -37,6 +39,7 @@ pub use action::{
 pub use arguments::ExpandError;
 pub(crate) use arguments::nearest;
 pub use budget::Budget;
+pub use compose::{ComposeInputs, ComposedImage, Composition, SecretPlace, SpecPlace, compose};
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;
