@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use boxwright::build::BuildRequest;
 use boxwright::explain::acceptance::{html, judge, junit};
-use boxwright::explain::{Acceptance, Allowed, Code, Demands, Figures, RunFigures};
+use boxwright::explain::{Acceptance, Allowed, Code, Demands, Figures, Overview, RunFigures};
 use boxwright::oci::Platform;
 use boxwright::spec::BuildSpec;
 
@@ -66,6 +66,11 @@ pub(crate) fn run(
         all.push(found);
     }
     write(args.junit.as_deref(), || junit(&all))?;
+    let overview = Overview::of(&all);
+    if let (false, [_, _, ..]) = (args.json, &all[..]) {
+        terminal.print(&shown::overview(&overview, terminal.width()))?;
+    }
+    write(args.markdown.as_deref(), || overview.markdown())?;
     write(args.html.as_deref(), || html(&all))?;
     if args.json {
         terminal.print(&json_text(&all))?;

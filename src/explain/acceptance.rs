@@ -2,8 +2,8 @@
 //!
 //! Comes in: [`Figures`], measured by the porch, and the spec's [`Budget`](crate::spec::Budget). Goes out: an
 //! [`Acceptance`] for each spec, one [`Judgement`] for each thing that is judged, which serializes
-//! to JSON that keeps its field names, and for several specs together as JUnit's XML and as one page
-//! of HTML. Nothing is measured or started here: this room knows no clock and no runner.
+//! to JSON that keeps its field names, and for several specs together as an [`Overview`], as JUnit's
+//! XML and as one page of HTML. Nothing is measured or started here: this room knows no clock and no runner.
 //!
 //! What has no budget is *told*: measured, and judged by nobody. What could not be measured is
 //! *skipped*, with the reason; [`Demands`] say which of it then counts as failed.
@@ -11,6 +11,7 @@
 mod html;
 mod judge;
 mod junit;
+mod overview;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::oci::Digest;
 pub use html::html;
 pub use judge::judge;
 pub use junit::junit;
+pub use overview::{Overview, Row};
 
 /// Everything that was measured of one spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,12 +68,21 @@ pub struct BuildFigures {
     pub size: u64,
     /// The tar streams in them.
     pub unpacked: u64,
-    /// Number of layers.
-    pub layers: u64,
+    /// The layers' blobs, lowest first.
+    pub layers: Vec<Blob>,
     /// What the build read.
     pub context: ContextFigures,
     /// What `check` found.
     pub check: CheckFigures,
+}
+
+/// A blob as a registry stores it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Blob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 /// Files of all contexts of a build.
@@ -226,6 +237,8 @@ pub enum Subject {
     Digest,
     /// Bytes of layers in a registry.
     Size,
+    /// Bytes of layers on a disk.
+    Unpacked,
     /// Number of layers.
     Layers,
     /// Bytes that the builds may read.
@@ -295,11 +308,12 @@ pub struct Acceptance {
 
 impl Subject {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Subject; 12] = [
+    pub const ALL: [Subject; 13] = [
         Subject::ColdBuild,
         Subject::WarmBuild,
         Subject::Digest,
         Subject::Size,
+        Subject::Unpacked,
         Subject::Layers,
         Subject::Context,
         Subject::Check,
@@ -331,6 +345,7 @@ impl fmt::Display for Subject {
             Subject::WarmBuild => "warm build",
             Subject::Digest => "same digest",
             Subject::Size => "size",
+            Subject::Unpacked => "unpacked",
             Subject::Layers => "layers",
             Subject::Context => "context",
             Subject::Check => "check",

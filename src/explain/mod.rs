@@ -17,8 +17,9 @@ pub mod inspect;
 pub mod size;
 
 pub use acceptance::{
-    Acceptance, BuildFigures, CheckFigures, ContextFigures, Demands, Figures, Health, Judgement,
-    ReadOnly, RunFigures, Start, Stop, Subject as Judged, UserFigures, Verdict, judge,
+    Acceptance, Blob, BuildFigures, CheckFigures, ContextFigures, Demands, Figures, Health,
+    Judgement, Overview, ReadOnly, RunFigures, Start, Stop, Subject as Judged, UserFigures,
+    Verdict, judge,
 };
 pub use bench::{BenchLine, BenchReport, LayerShare, Scenario, Spread};
 pub use check::{

@@ -17,6 +17,8 @@ use crate::spec::units::ByteSize;
 pub struct Budget {
     /// The layers as a registry stores them, together.
     pub size: Option<Spanned<ByteSize>>,
+    /// The layers unpacked, together: what runtimes call the size of an image.
+    pub unpacked: Option<Spanned<ByteSize>>,
     /// Number of layers, those of the base among them.
     #[schemars(with = "Option<CountText>")]
     pub layers: Option<Spanned<NonZeroU32>>,

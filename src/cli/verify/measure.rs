@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use boxwright::build::{BuildReport, BuildRequest, Event, Observer, Verification};
 use boxwright::explain::{
-    Allowed, BuildFigures, CheckFigures, CheckReport, ContextFigures, Severity,
+    Allowed, Blob, BuildFigures, CheckFigures, CheckReport, ContextFigures, Severity,
 };
 use boxwright::oci::RuntimeConfig;
 use boxwright::spec::{BuildSpec, ImageSource, Name};
@@ -78,7 +78,14 @@ pub(crate) fn build(
             warm,
             size: looked.size,
             unpacked: looked.uncompressed,
-            layers: first.layers.len() as u64,
+            layers: first
+                .layers
+                .iter()
+                .map(|layer| Blob {
+                    digest: layer.digest,
+                    size: layer.size,
+                })
+                .collect(),
             context: observer.figures(request, spec),
             check: found(&check),
         },

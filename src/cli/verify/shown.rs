@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use boxwright::explain::{Acceptance, Judgement, Verdict};
+use boxwright::explain::{Acceptance, Judgement, Overview, Verdict};
 use clap::builder::styling::Style;
 
 use crate::cli::progress::line::{counted, printable};
@@ -69,6 +69,54 @@ pub(crate) fn table(found: &Acceptance, width: usize) -> String {
     text
 }
 
+/// Several specs at a glance: a line each, and what they store together.
+pub(crate) fn overview(overview: &Overview, width: usize) -> String {
+    let right = Align::Right;
+    let mut table = Table::new(&[Align::Left, right, right, right, right, right, Align::Left]);
+    let heads = GLANCE.map(|place| Overview::SUBJECTS[place].to_string());
+    let [size, unpacked, cold, warm, health] = heads;
+    table.row([
+        String::new(),
+        size,
+        unpacked,
+        cold,
+        warm,
+        health,
+        String::new(),
+    ]);
+    for row in &overview.rows {
+        let verdict = match row.passed {
+            true => Verdict::Passed,
+            false => Verdict::Failed,
+        };
+        let cells = GLANCE.map(|place| printable(&row.cells[place].measured));
+        let [size, unpacked, cold, warm, health] = cells;
+        let name = printable(&row.name);
+        table.row([
+            verdict.to_string(),
+            size,
+            unpacked,
+            cold,
+            warm,
+            health,
+            name,
+        ]);
+    }
+    let lines = table.lines(width.saturating_sub(2));
+    let (head, rows) = lines.split_first().expect("the head was put in");
+    let mut text = format!("\n  {DIM}{head}{DIM:#}\n");
+    for (line, row) in rows.iter().zip(&overview.rows) {
+        let style = if row.passed { GREEN } else { BOLD_RED };
+        let (verdict, rest) = line.split_at(Verdict::Passed.to_string().len());
+        let _ = writeln!(text, "  {style}{verdict}{style:#}{rest}");
+    }
+    let _ = writeln!(text, "\n  {}", overview.sum());
+    text
+}
+
+/// The places in [`Overview::SUBJECTS`] of what is shown at a glance.
+const GLANCE: [usize; 5] = [0, 1, 2, 3, 5];
+
 fn push_notes(text: &mut String, judgement: &Judgement, width: usize) {
     let style = match judgement.verdict {
         Verdict::Failed => Style::new(),
@@ -97,8 +145,8 @@ mod tests {
     use std::time::Duration;
 
     use boxwright::explain::{
-        BuildFigures, CheckFigures, ContextFigures, Demands, Figures, Health, ReadOnly, RunFigures,
-        Start, Stop, UserFigures, judge,
+        Blob, BuildFigures, CheckFigures, ContextFigures, Demands, Figures, Health, ReadOnly,
+        RunFigures, Start, Stop, UserFigures, judge,
     };
     use boxwright::oci::Digest;
     use boxwright::spec::Budget;
@@ -122,7 +170,10 @@ mod tests {
                 warm: Duration::from_millis(70),
                 size: 48_300_000,
                 unpacked: 120_000_000,
-                layers: 5,
+                layers: Vec::from_iter((0..5).map(|number| Blob {
+                    digest: Digest::of(&[number]),
+                    size: 9_660_000,
+                })),
                 context: ContextFigures {
                     files: 120,
                     bytes: 2_000_000,

@@ -63,7 +63,7 @@ fn cards(page: &mut String, figures: &Figures) {
         cards.push(("cold build", seconds(build.cold)));
         cards.push(("warm build", seconds(build.warm)));
         cards.push(("size", Size(build.size).to_string()));
-        cards.push(("layers", build.layers.to_string()));
+        cards.push(("layers", build.layers.len().to_string()));
     }
     if let Ok(run) = &figures.run {
         if let Start::Up { after } = run.start {

@@ -9,6 +9,8 @@ use crate::explain::acceptance::{
 use crate::explain::size::{Count, Size};
 use crate::spec::Budget;
 
+/// Before the number of a budget.
+pub(crate) const AT_MOST: &str = "≤ ";
 /// So many differing paths are named one by one.
 const MOST_DIFFERENCES: usize = 5;
 
@@ -43,6 +45,7 @@ pub(crate) fn seconds(span: Duration) -> String {
 
 fn of_build(build: &BuildFigures, budget: &Budget) -> Vec<Judgement> {
     let size = budget.size.as_ref().map(|most| most.value.0);
+    let unpacked = budget.unpacked.as_ref().map(|most| most.value.0);
     let context = budget.context.as_ref().map(|most| most.value.0);
     let layers = budget.layers.as_ref().map(|most| most.value.get().into());
     let cold = budget.cold_build.as_ref().map(|most| most.value);
@@ -52,9 +55,9 @@ fn of_build(build: &BuildFigures, budget: &Budget) -> Vec<Judgement> {
         time(Subject::ColdBuild, build.cold, cold),
         time(Subject::WarmBuild, build.warm, warm),
         digest(build),
-        amount(Subject::Size, build.size, size, bytes)
-            .note(format!("{} unpacked", Size(build.unpacked))),
-        amount(Subject::Layers, build.layers, layers, count),
+        amount(Subject::Size, build.size, size, bytes),
+        amount(Subject::Unpacked, build.unpacked, unpacked, bytes),
+        amount(Subject::Layers, build.layers.len() as u64, layers, count),
         amount(Subject::Context, read.bytes, context, bytes).note(format!(
             "{} files; before ignoring {} files, {}",
             Count(read.files),
@@ -158,7 +161,7 @@ fn health(run: &RunFigures, most: Option<Duration>) -> Judgement {
             match most {
                 None => judgement.demand("it stays up", Verdict::Passed).note(note),
                 Some(most) => judgement
-                    .demand(&format!("≤ {}", seconds(most)), Verdict::Failed)
+                    .demand(&format!("{AT_MOST}{}", seconds(most)), Verdict::Failed)
                     .note("the budget has `health`, but the image has no health check"),
             }
         }
@@ -302,7 +305,7 @@ fn amount(
         true => Verdict::Passed,
         false => Verdict::Failed,
     };
-    let mut judgement = judgement.demand(&format!("≤ {}", shown(most)), verdict);
+    let mut judgement = judgement.demand(&format!("{AT_MOST}{}", shown(most)), verdict);
     let percent = u128::from(measured) * 100 / u128::from(most.max(1));
     judgement.percent = Some(u64::try_from(percent).unwrap_or(u64::MAX));
     judgement

@@ -33,7 +33,7 @@ fn build() -> BuildFigures {
         warm: ms(80),
         size: 48_300_000,
         unpacked: 120_000_000,
-        layers: 5,
+        layers: blobs(),
         context: ContextFigures {
             files: 120,
             bytes: 2_000_000,
@@ -45,6 +45,16 @@ fn build() -> BuildFigures {
             warnings: 1,
         },
     }
+}
+
+/// Five layers of 48.3 MB together.
+fn blobs() -> Vec<Blob> {
+    let sizes = [40_000_000, 8_000_000, 200_000, 99_000, 1_000];
+    let blob = |size: u64| Blob {
+        digest: Digest::of(&size.to_le_bytes()),
+        size,
+    };
+    sizes.into_iter().map(blob).collect()
 }
 
 fn run() -> RunFigures {
@@ -94,24 +104,25 @@ fn verdicts(acceptance: &Acceptance) -> String {
     acceptance.judgements.iter().map(letter).collect()
 }
 
-const ALL_KEYS: &str = "size: 100MB, layers: 5, context: 2MB, cold_build: 2m, warm_build: 1s, \
+const ALL_KEYS: &str = "size: 100MB, unpacked: 120MB, layers: 5, context: 2MB, cold_build: 2m, warm_build: 1s, \
                         start: 1s, health: 2s, read_only: true";
 
 #[test]
 fn budgets_are_kept_or_not() {
     for (keys, expected) in [
-        ("", "ttpttt" /* numbers are only told */),
-        (ALL_KEYS, "pppppp"),
-        ("size: 48300000", "ttpptt"),
-        ("size: 48299999", "ttpFtt"),
-        ("layers: 4", "ttptFt"),
-        ("context: 1999999", "ttptt F"),
-        ("cold_build: 1m", "Ftpttt"),
-        ("warm_build: 79ms", "tFpttt"),
+        ("", "ttptttt" /* numbers are only told */),
+        (ALL_KEYS, "ppppppp"),
+        ("size: 48300000", "ttppttt"),
+        ("size: 48299999", "ttpFttt"),
+        ("unpacked: 120000000", "ttptptt"),
+        ("unpacked: 119999999", "ttptFtt"),
+        ("layers: 4", "ttpttFt"),
+        ("context: 1999999", "ttptttF"),
+        ("cold_build: 1m", "Ftptttt"),
+        ("warm_build: 79ms", "tFptttt"),
     ] {
         let found = judge(figures(build(), run()), &budget(keys), Demands::default());
-        let expected = expected.replace(' ', "");
-        assert_eq!(&verdicts(&found)[..6], expected, "{keys}");
+        assert_eq!(&verdicts(&found)[..7], expected, "{keys}");
         assert_eq!(found.passed, !expected.contains('F'), "{keys}");
     }
     for (keys, expected) in [
@@ -121,7 +132,7 @@ fn budgets_are_kept_or_not() {
         ("health: 1s", "pFppt"),
     ] {
         let found = judge(figures(build(), run()), &budget(keys), Demands::default());
-        assert_eq!(&verdicts(&found)[7..], expected, "{keys}");
+        assert_eq!(&verdicts(&found)[8..], expected, "{keys}");
     }
 }
 
@@ -139,7 +150,7 @@ fn builds_must_give_the_same_and_have_no_error() {
         warm_manifest: other,
         ..build()
     });
-    assert_eq!(verdicts(&found), "ttFtttpppppt");
+    assert_eq!(verdicts(&found), "ttFttttpppppt");
     let found = judged(BuildFigures {
         other_manifest: other,
         differences: (0..7)
@@ -147,7 +158,7 @@ fn builds_must_give_the_same_and_have_no_error() {
             .collect(),
         ..build()
     });
-    assert_eq!(verdicts(&found), "ttFtttpppppt");
+    assert_eq!(verdicts(&found), "ttFttttpppppt");
     let notes = &found.judgements[2].notes;
     assert_eq!(notes.len(), 7);
     assert_eq!(
@@ -161,7 +172,7 @@ fn builds_must_give_the_same_and_have_no_error() {
         },
         ..build()
     });
-    assert_eq!(verdicts(&found), "ttptttFppppt");
+    assert_eq!(verdicts(&found), "ttpttttFppppt");
 }
 
 #[test]
@@ -331,7 +342,7 @@ fn a_start_is_judged_by_what_it_shows() {
     for (keys, run, expected) in table {
         let told = format!("{run:?}");
         let found = judge(figures(build(), run), &budget(keys), Demands::default());
-        assert_eq!(&verdicts(&found)[7..], expected, "{told}");
+        assert_eq!(&verdicts(&found)[8..], expected, "{told}");
     }
 }
 
@@ -345,16 +356,16 @@ fn what_was_not_measured_is_skipped_unless_it_is_required() {
         judge(figures, &budget(ALL_KEYS), demands)
     };
     let found = without(Demands::default());
-    assert_eq!((&*verdicts(&found), found.passed), ("pppppppsssss", true));
+    assert_eq!((&*verdicts(&found), found.passed), ("ppppppppsssss", true));
     let found = without(Demands { start: true });
-    assert_eq!((&*verdicts(&found), found.passed), ("pppppppFssss", false));
+    assert_eq!((&*verdicts(&found), found.passed), ("ppppppppFssss", false));
     let nothing = Figures {
         build: Err("no base".to_owned()),
         run: Err(String::new()),
         ..figures(build(), run())
     };
     let found = judge(nothing, &budget(ALL_KEYS), Demands { start: true });
-    assert_eq!(verdicts(&found), "Fsssssssssss");
+    assert_eq!(verdicts(&found), "Fssssssssssss");
 }
 
 /// A spec of which one thing of each verdict can be said, with a name that means no good.
@@ -435,4 +446,34 @@ fn json_has_judgements_and_what_they_rest_on() {
         json["figures"]["run"]["user"]["missing"],
         "it <cannot> be seen"
     );
+}
+
+#[test]
+fn an_overview_counts_each_blob_once() {
+    let good = judge(
+        figures(build(), run()),
+        &budget(ALL_KEYS),
+        Demands::default(),
+    );
+    let mut other = build();
+    other.layers[0].digest = Digest::of(b"another base");
+    let more = judge(
+        figures(other, run()),
+        &budget("size: 1MB"),
+        Demands::default(),
+    );
+    let none = judge(
+        Figures {
+            build: Err("a step failed".to_owned()),
+            ..hostile().figures
+        },
+        &Budget::default(),
+        Demands::default(),
+    );
+    let overview = Overview::of(&[good, more, none]);
+    assert_eq!(
+        (overview.blobs, overview.stored, overview.each),
+        (6, 88_300_000, 96_600_000)
+    );
+    insta::assert_snapshot!(overview.markdown());
 }

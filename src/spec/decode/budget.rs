@@ -15,6 +15,7 @@ pub(crate) const BUDGET: Shape = Shape {
     what: "a budget",
     keys: &[
         "size",
+        "unpacked",
         "layers",
         "context",
         "cold_build",
@@ -33,6 +34,10 @@ pub(crate) const BUDGET: Shape = Shape {
             "the size of the layers in a registry is called `size`",
         ),
         ("max_size", "the most that layers may take is called `size`"),
+        (
+            "uncompressed",
+            "the size of the layers on a disk is called `unpacked`",
+        ),
         (
             "startup",
             "the time until the process runs is called `start`",
@@ -57,6 +62,7 @@ impl Decoder<'_> {
         };
         Budget {
             size: self.optional(&fields, "size"),
+            unpacked: self.optional(&fields, "unpacked"),
             layers: self.most_layers(&fields),
             context: self.optional(&fields, "context"),
             cold_build: self.longest(&fields, "cold_build"),

@@ -1,13 +1,9 @@
-"""What the backend reads from its environment, on top of what its image was built for."""
+"""What the backend reads from its environment, the values that its image was built with among it."""
 
 from enum import StrEnum
-from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-# Each image holds one environment's file, under this name. Variables win over it.
-CONFIG = Path(__file__).parent.parent / "config.env"
 
 
 class Environment(StrEnum):
@@ -21,7 +17,7 @@ class Environment(StrEnum):
 class Settings(BaseSettings):
     """Every setting, valid by construction."""
 
-    model_config = SettingsConfigDict(env_file=CONFIG, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="forbid", env_ignore_empty=True)
 
     environment: Environment = Environment.DEV
     port: int = Field(8000, ge=0, le=65535)
