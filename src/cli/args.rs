@@ -18,6 +18,7 @@ use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
 mod bench;
 mod caches;
 mod commands;
+mod compose;
 mod index;
 mod lock;
 mod push;
@@ -29,6 +30,7 @@ mod verify;
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use compose::ComposeArgs;
 pub(crate) use index::IndexArgs;
 pub(crate) use lock::LockArgs;
 pub(crate) use push::PushArgs;
@@ -128,6 +130,9 @@ Examples:
       Push the image, under all tags of the spec.
   boxwright build --profile prod
       Build with what `profiles: {prod: …}` of the spec says, into NAME-prod.tar.
+  boxwright build --compose compose.yaml
+      Build all services of a compose file, an archive each; after `podman load -i` of each
+      podman-compose starts them without building.
   boxwright build --arg NODE=22 --target runtime --print digest
       Set an argument, choose the stage, print the manifest's digest.
 
@@ -142,6 +147,8 @@ The environment:
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) spec: SpecArgs,
+    #[command(flatten)]
+    pub(crate) compose: ComposeArgs,
     #[command(flatten)]
     pub(crate) result: ResultArgs,
     #[command(flatten)]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use boxwright::build::{BuildReport, BuildRequest, Difference};
-use boxwright::oci::Digest;
+use boxwright::build::{BuildReport, BuildRequest, Difference, Event, Observer as _};
+use boxwright::oci::{Digest, Reference};
 use boxwright::spec::ImageSource;
+use boxwright::spec::compose::{Pin, PinPull};
 
 use crate::cli::args::BuildArgs;
 use crate::cli::cache;
@@ -13,7 +15,7 @@ use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
-use crate::cli::settings::{Environment, ProgressStyle, scratch_folder};
+use crate::cli::settings::{Asked, Environment, ProgressStyle, scratch_folder};
 use crate::cli::summary;
 use crate::cli::table::json_text;
 use crate::cli::terminal::{BOLD_RED, Terminal};
@@ -24,16 +26,67 @@ pub(crate) fn run(
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let requests = environment.build_requests(args)?;
-    match &requests[..] {
-        [request] => one(request, args, terminal),
-        several => all(several, args, terminal),
+    let asked = environment.build_requests(args)?;
+    if !asked.notes.is_empty() {
+        let style = ProgressStyle::decide(args.report.progress, terminal);
+        let progress = Progress::new(style, terminal);
+        let notes = asked.notes.iter();
+        notes.for_each(|text| progress.event(Event::Note { text }));
+        progress.finish();
     }
+    let reports = match &asked.requests[..] {
+        [request] => one(request, args, terminal)?,
+        several => all(several, args, terminal)?,
+    };
+    match &args.compose.compose_lock {
+        Some(file) => pin(&asked, &reports, file, terminal),
+        None => Ok(()),
+    }
+}
+
+/// Writes which images the services of compose files shall run: those of this build.
+fn pin(
+    asked: &Asked,
+    reports: &[BuildReport],
+    file: &Path,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let mut pins = Vec::new();
+    for (services, report) in asked.services.iter().zip(reports) {
+        let pushed = report
+            .outputs
+            .iter()
+            .filter_map(|output| output.push.as_ref());
+        let pushed = pushed.map(|line| line.repository.as_str()).next();
+        let name = pushed.or(report.names.first().map(String::as_str));
+        let name = name.and_then(|name| name.parse::<Reference>().ok());
+        let name = name.expect("what compose builds has a name");
+        pins.extend(services.iter().map(|service| Pin {
+            service: service.clone(),
+            name: name.clone(),
+            digest: report.manifest,
+            pull: match pushed {
+                Some(_) => PinPull::Registry,
+                None => PinPull::Never,
+            },
+        }));
+    }
+    let shown = file.display();
+    let state = match corridor::write_pins(&pins, file)? {
+        true => format!("wrote {shown}"),
+        false => format!("{shown} is up to date"),
+    };
+    terminal.say(&format!("{}\n", printable(&state)));
+    Ok(())
 }
 
 /// Builds several specs one after the other. Each is told as if it were alone, then what they have
 /// in common.
-fn all(requests: &[BuildRequest], args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
+fn all(
+    requests: &[BuildRequest],
+    args: &BuildArgs,
+    terminal: &Terminal,
+) -> Result<Vec<BuildReport>, Failure> {
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let tells = matches!(style, ProgressStyle::Live | ProgressStyle::Plain);
     each_has_its_place(requests)?;
@@ -53,7 +106,8 @@ fn all(requests: &[BuildRequest], args: &BuildArgs, terminal: &Terminal) -> Resu
         terminal.say(&summary::shared(&reports));
     }
     let digests: Vec<Digest> = reports.iter().map(|report| report.manifest).collect();
-    summary::print(args.report.print, &digests, &reports, terminal)
+    summary::print(args.report.print, &digests, &reports, terminal)?;
+    Ok(reports)
 }
 
 /// No image may take the place of another.
@@ -74,13 +128,18 @@ fn each_has_its_place(requests: &[BuildRequest]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
+fn one(
+    request: &BuildRequest,
+    args: &BuildArgs,
+    terminal: &Terminal,
+) -> Result<Vec<BuildReport>, Failure> {
     if args.how.dry_run {
         let plan = corridor::plan(request)?;
-        return match args.how.json {
-            true => terminal.print(&json_text(&plan.json)),
-            false => terminal.print(&plan.text),
-        };
+        match args.how.json {
+            true => terminal.print(&json_text(&plan.json))?,
+            false => terminal.print(&plan.text)?,
+        }
+        return Ok(Vec::new());
     }
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
@@ -96,7 +155,7 @@ fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<
     }
     summary::print(args.report.print, &[report.manifest], &report, terminal)?;
     match differences {
-        None => Ok(()),
+        None => Ok(vec![report]),
         Some(differences) => {
             terminal.say(&differences);
             Err(Failure::SaidAlready)

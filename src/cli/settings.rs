@@ -13,7 +13,10 @@ use crate::cli::args::{CommandArgs, Override, ProgressArg, SecretSource, SharedC
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::terminal::Terminal;
 
+mod composed;
 mod requests;
+
+pub(crate) use requests::Asked;
 
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
 #[derive(Clone, Copy)]

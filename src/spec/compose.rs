@@ -29,10 +29,15 @@ use crate::spec::source::SourceText;
 use crate::spec::value::Name;
 
 pub use dotenv::dotenv;
+pub use names::is_project_name;
 pub use pins::{Pin, PinPull, pins_text};
 
 /// What reading compose files depends on.
 #[derive(Clone, Copy)]
+#[expect(
+    missing_debug_implementations,
+    reason = "what variables stand for is a function"
+)]
 pub struct ComposeInputs<'a> {
     /// The files; later ones go before earlier ones. At least one.
     pub files: &'a [Arc<SourceText>],

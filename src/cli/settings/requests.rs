@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SharedCacheSettings};
-use boxwright::oci::Reference;
+use boxwright::oci::{Platform, Reference};
+use boxwright::sandbox::Secret;
 use boxwright::spec::{ImageSource, Lock, Name, SourceText};
 
 use crate::cli::args::{BenchArgs, BuildArgs, CheckArgs, LockArgs, Override, VerifyArgs};
@@ -14,24 +15,43 @@ use crate::cli::lock;
 use crate::cli::settings::{Environment, MOST_TEXT, read_at_most};
 
 /// The name of a spec in its folder.
-const SPEC_NAME: &str = "boxwright.yaml";
+pub(crate) const SPEC_NAME: &str = "boxwright.yaml";
+
+/// What one command was asked to make.
+pub(crate) struct Asked {
+    /// A request for each image.
+    pub(crate) requests: Vec<BuildRequest>,
+    /// The services of compose files that run each image; none without compose files.
+    pub(crate) services: Vec<Vec<String>>,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+}
 
 /// One image of those that one command makes: what is said of it alone.
-struct Member {
-    spec_file: PathBuf,
-    target: Option<Name>,
-    profile: Option<Name>,
+pub(crate) struct Member {
+    pub(crate) spec_file: PathBuf,
+    pub(crate) target: Option<Name>,
+    pub(crate) profile: Option<Name>,
     /// Values of arguments, which go before those for all images.
-    args: Vec<(String, String)>,
+    pub(crate) args: Vec<(String, String)>,
     /// Directories for contexts, relative to the working directory.
-    contexts: Vec<(Name, PathBuf)>,
+    pub(crate) contexts: Vec<(Name, PathBuf)>,
     /// The image's full names; empty leaves them to the command line, and after it to the spec.
-    names: Vec<Reference>,
+    pub(crate) names: Vec<Reference>,
+    /// The services of compose files that run it.
+    pub(crate) services: Vec<String>,
+    /// What to build for, if the command line does not say it.
+    pub(crate) platforms: Vec<Platform>,
+    /// Secrets and agents of its commands, beside those for all images, which go before them.
+    pub(crate) secrets: Vec<(Name, Vec<u8>)>,
+    pub(crate) agents: Vec<(Name, Option<PathBuf>)>,
+    /// Whether every step is done again.
+    pub(crate) is_uncached: bool,
 }
 
 impl Member {
     /// An image of which only the spec is known.
-    fn of_spec(spec_file: PathBuf) -> Member {
+    pub(crate) fn of_spec(spec_file: PathBuf) -> Member {
         Member {
             spec_file,
             target: None,
@@ -39,32 +59,45 @@ impl Member {
             args: Vec::new(),
             contexts: Vec::new(),
             names: Vec::new(),
+            services: Vec::new(),
+            platforms: Vec::new(),
+            secrets: Vec::new(),
+            agents: Vec::new(),
+            is_uncached: false,
         }
     }
 }
 
 impl Environment {
-    /// What `boxwright build` was asked for: a request for each image.
-    pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Vec<BuildRequest>, Failure> {
-        let members = self.members(args)?;
+    /// What `boxwright build` was asked for.
+    pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Asked, Failure> {
+        let (members, notes) = self.members(args)?;
         if members.len() > 1 {
             for_one_image_only(args)?;
         }
+        let services = members.iter().map(|member| member.services.clone());
+        let services = services.collect();
         let requests = members
             .into_iter()
             .map(|member| self.build_request(member, args));
-        requests.collect()
+        Ok(Asked {
+            requests: requests.collect::<Result<_, _>>()?,
+            services,
+            notes,
+        })
     }
 
-    /// The images that the command line names.
-    fn members(&self, args: &BuildArgs) -> Result<Vec<Member>, Failure> {
+    /// The images that the command line names, and what a person should know of them.
+    fn members(&self, args: &BuildArgs) -> Result<(Vec<Member>, Vec<String>), Failure> {
+        if !args.compose.files.is_empty() {
+            return self.composed(args);
+        }
         if let Some(file) = &args.spec.file {
-            return Ok(vec![Member::of_spec(file.clone())]);
+            return Ok((vec![Member::of_spec(file.clone())], Vec::new()));
         }
         let specs = args.spec.specs.iter();
-        specs
-            .map(|typed| Ok(Member::of_spec(spec_file(typed)?)))
-            .collect()
+        let members = specs.map(|typed| Ok(Member::of_spec(spec_file(typed)?)));
+        Ok((members.collect::<Result<_, Failure>>()?, Vec::new()))
     }
 
     /// What a member says goes before what the command line says for all.
@@ -73,13 +106,28 @@ impl Environment {
         let typed_contexts = typed_contexts.map(|one| (one.name.clone(), one.directory.clone()));
         let mut arg_overrides = self.overrides(&args.spec.args)?;
         arg_overrides.extend(member.args);
+        let mut commands = self.commands(&args.commands)?;
+        for (id, bytes) in member.secrets {
+            let id = id.as_str().to_owned();
+            commands.secrets.entry(id).or_insert(Secret::new(bytes));
+        }
+        for (id, socket) in member.agents {
+            let socket = socket.or_else(|| self.value("SSH_AUTH_SOCK").map(PathBuf::from));
+            if let Some(socket) = socket {
+                let id = id.as_str().to_owned();
+                commands.agents.entry(id).or_insert(socket);
+            }
+        }
         Ok(BuildRequest {
             source: read_spec(&member.spec_file)?,
             target: member.target.or_else(|| args.spec.target.clone()),
             profile: member.profile.or_else(|| args.spec.profile.clone()),
             arg_overrides,
             context_overrides: typed_contexts.chain(member.contexts).collect(),
-            platforms: args.spec.platforms.clone(),
+            platforms: match args.spec.platforms.is_empty() {
+                true => member.platforms,
+                false => args.spec.platforms.clone(),
+            },
             outputs: args.result.outputs.clone(),
             names: match member.names.is_empty() {
                 true => args.result.tags.clone(),
@@ -90,14 +138,13 @@ impl Environment {
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
             lock: lock_of(&member.spec_file, args.how.locked)?,
-            cache: if args.how.no_cache {
-                CacheUse::BasesOnly
-            } else {
-                CacheUse::All
+            cache: match args.how.no_cache || member.is_uncached {
+                true => CacheUse::BasesOnly,
+                false => CacheUse::All,
             },
             shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
-            commands: self.commands(&args.commands)?,
+            commands,
             epoch: self.epoch()?,
             spec_file: member.spec_file,
         })

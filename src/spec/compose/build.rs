@@ -28,21 +28,39 @@ const HONOURED: [&str; 10] = [
 /// Keys of `build` that change no image: they are passed over, and those that somebody may count
 /// on are noted.
 const WITHOUT_EFFECT: [(&str, &str); 9] = [
-    ("cache_from", "caches are named on the command line: --cache-from"),
-    ("cache_to", "caches are named on the command line: --cache-to"),
+    (
+        "cache_from",
+        "caches are named on the command line: --cache-from",
+    ),
+    (
+        "cache_to",
+        "caches are named on the command line: --cache-to",
+    ),
     ("entitlements", "commands have no such rights"),
     ("isolation", "commands run in Boxwright's own sandbox"),
     ("privileged", "commands have no such rights"),
     ("provenance", "no attestation is made"),
     ("sbom", "no attestation is made"),
     ("shm_size", "commands have a /dev/shm of the sandbox's size"),
-    ("ulimits", "limits of commands are named on the command line: --memory, --pids"),
+    (
+        "ulimits",
+        "limits of commands are named on the command line: --memory, --pids",
+    ),
 ];
 /// Keys of `build` that would change the image and have no equal here.
 const REFUSED: [(&str, &str); 3] = [
-    ("dockerfile_inline", "write a boxwright.yaml, and name it: `x-boxwright: FILE`"),
-    ("extra_hosts", "let the commands of the spec not depend on it"),
-    ("labels", "write them into the spec, under `config: {labels: …}`"),
+    (
+        "dockerfile_inline",
+        "write a boxwright.yaml, and name it: `x-boxwright: FILE`",
+    ),
+    (
+        "extra_hosts",
+        "let the commands of the spec not depend on it",
+    ),
+    (
+        "labels",
+        "write them into the spec, under `config: {labels: …}`",
+    ),
 ];
 /// Keys of `x-boxwright`.
 const OF_EXTENSION: [&str; 4] = ["spec", "profile", "target", "args"];
@@ -69,7 +87,11 @@ impl Reader<'_> {
     pub(crate) fn images(&mut self, root: &Item) -> Vec<ComposedImage> {
         let Some(fields) = root.get("services").and_then(Item::fields) else {
             let message = "there is no service in the compose file";
-            self.refuse(self.first_line(root.place), message, "write `services: {app: {build: .}}`");
+            self.refuse(
+                self.first_line(root.place),
+                message,
+                "write `services: {app: {build: .}}`",
+            );
             return Vec::new();
         };
         let wanted = self.inputs.wanted;
@@ -85,7 +107,9 @@ impl Reader<'_> {
                 has_problem |= is_wanted;
                 continue;
             };
-            let is_built = ["build", EXTENSION].iter().any(|key| service.item.get(key).is_some());
+            let is_built = ["build", EXTENSION]
+                .iter()
+                .any(|key| service.item.get(key).is_some());
             match (is_wanted, is_built) {
                 (true, true) => match self.image(root, &service) {
                     Some(image) => images.push((image, field.place)),
@@ -94,7 +118,11 @@ impl Reader<'_> {
                 (true, false) if !wanted.is_empty() => {
                     has_problem = true;
                     let message = format!("service `{}` has no `build`", field.key);
-                    self.refuse(field.place, message, "write `build: FOLDER` of a boxwright.yaml, or `x-boxwright: SPEC`");
+                    self.refuse(
+                        field.place,
+                        message,
+                        "write `build: FOLDER` of a boxwright.yaml, or `x-boxwright: SPEC`",
+                    );
                 }
                 (_, false) => others.push(service),
                 (false, true) => {}
@@ -102,7 +130,11 @@ impl Reader<'_> {
         }
         if images.is_empty() && !has_problem {
             let message = "no service has a `build`";
-            self.refuse(self.first_line(root.place), message, "write `build: FOLDER` of a boxwright.yaml into a service");
+            self.refuse(
+                self.first_line(root.place),
+                message,
+                "write `build: FOLDER` of a boxwright.yaml into a service",
+            );
         }
         let mut images = self.each_once(images);
         for service in others {
@@ -150,7 +182,11 @@ impl Reader<'_> {
                 Some(base) => {
                     if is_wanted {
                         let message = format!("service `{}` extends itself", base.key);
-                        self.refuse(extends.place, message, "take one `extends` of the circle away");
+                        self.refuse(
+                            extends.place,
+                            message,
+                            "take one `extends` of the circle away",
+                        );
                     }
                     return None;
                 }
@@ -176,7 +212,7 @@ impl Reader<'_> {
         services: &'n [Field],
         is_wanted: bool,
     ) -> Option<&'n Field> {
-        let mut refuse = |reader: &mut Self, message: &str, help: &str| {
+        let refuse = |reader: &mut Self, message: &str, help: &str| {
             if is_wanted {
                 reader.refuse(reader.first_line(extends.place), message, help);
             }
@@ -184,7 +220,8 @@ impl Reader<'_> {
         };
         if extends.get("file").is_some() {
             let message = "what a service extends in another file is not read";
-            let help = "write its `build` here, or name the services to build behind --compose FILE";
+            let help =
+                "write its `build` here, or name the services to build behind --compose FILE";
             return refuse(self, message, help);
         }
         let name = match &extends.value {
@@ -197,7 +234,11 @@ impl Reader<'_> {
             .find(|field| name.as_ref().is_some_and(|name| name.text == field.key));
         match found {
             Some(found) => Some(found),
-            None => refuse(self, "there is no such service to extend", "name a service of this file"),
+            None => refuse(
+                self,
+                "there is no such service to extend",
+                "name a service of this file",
+            ),
         }
     }
 
@@ -266,7 +307,11 @@ impl Reader<'_> {
             if let Some(why) = of(&WITHOUT_EFFECT) {
                 self.note(field.place, &format!("`{key}` has no effect: {why}"));
             } else if let Some(help) = of(&REFUSED) {
-                self.refuse(field.place, format!("`{key}` of `build` cannot be honoured"), help);
+                self.refuse(
+                    field.place,
+                    format!("`{key}` of `build` cannot be honoured"),
+                    help,
+                );
             } else if key == "network" {
                 self.network(&field.value);
             } else if key != "pull" {
@@ -356,8 +401,13 @@ impl Reader<'_> {
         if let Some(named) = named {
             let path = self.path(&named.text);
             let missing = self
-                .error(named.place, format!("there is no spec at {}", path.display()))
-                .help("name a spec, or the folder of a boxwright.yaml, relative to the compose file");
+                .error(
+                    named.place,
+                    format!("there is no spec at {}", path.display()),
+                )
+                .help(
+                    "name a spec, or the folder of a boxwright.yaml, relative to the compose file",
+                );
             return Some(SpecPlace { path, missing });
         }
         if context.is_none() && build.get("context").is_some() {
@@ -422,7 +472,11 @@ impl Reader<'_> {
         let mut contexts = Vec::new();
         for (name, value) in self.pairs(&item, "`additional_contexts`") {
             let Some(value) = value else {
-                self.refuse(name.place, format!("context `{}` has no folder", name.text), "write `NAME: FOLDER`");
+                self.refuse(
+                    name.place,
+                    format!("context `{}` has no folder", name.text),
+                    "write `NAME: FOLDER`",
+                );
                 continue;
             };
             if is_remote(&value.text) || value.text.starts_with("service:") {
@@ -454,7 +508,11 @@ impl Reader<'_> {
             None => return Vec::new(),
             Some((_, ItemValue::List(items))) => items.clone(),
             Some((item, _)) => {
-                self.refuse(self.first_line(item.place), "`secrets` is a list", "write `[ID]`");
+                self.refuse(
+                    self.first_line(item.place),
+                    "`secrets` is a list",
+                    "write `[ID]`",
+                );
                 return Vec::new();
             }
         };
@@ -467,9 +525,16 @@ impl Reader<'_> {
             let Some(id) = self.text(&name, "a secret") else {
                 continue;
             };
-            if let Some(target) = self.text_of(item, "target", "`target`").filter(|target| target.text != id.text) {
+            if let Some(target) = self
+                .text_of(item, "target", "`target`")
+                .filter(|target| target.text != id.text)
+            {
                 let message = "a secret has the ID under which the compose file declares it";
-                self.refuse(target.place, message, "let the spec say where it is: `mounts: [{secret: ID, target: PATH}]`");
+                self.refuse(
+                    target.place,
+                    message,
+                    "let the spec say where it is: `mounts: [{secret: ID, target: PATH}]`",
+                );
                 continue;
             }
             let place = self.secret(root, &id);
@@ -480,10 +545,16 @@ impl Reader<'_> {
     }
 
     fn secret(&mut self, root: &Item, id: &Read) -> Option<SecretPlace> {
-        let declared = root.get("secrets").and_then(|secrets| secrets.get(&id.text));
+        let declared = root
+            .get("secrets")
+            .and_then(|secrets| secrets.get(&id.text));
         let Some(declared) = declared.cloned() else {
             let message = format!("the secret `{}` is not declared", id.text);
-            self.refuse(id.place, message, "write `secrets: {ID: {file: FILE}}` at the top of the compose file");
+            self.refuse(
+                id.place,
+                message,
+                "write `secrets: {ID: {file: FILE}}` at the top of the compose file",
+            );
             return None;
         };
         if let Some(file) = self.text_of(&declared, "file", "`file`") {
@@ -493,7 +564,11 @@ impl Reader<'_> {
             Some(variable) => Some(SecretPlace::Variable(variable.text)),
             None => {
                 let message = format!("the secret `{}` has no content here", id.text);
-                self.refuse(self.first_line(declared.place), message, "write `file: FILE` or `environment: VARIABLE`");
+                self.refuse(
+                    self.first_line(declared.place),
+                    message,
+                    "write `file: FILE` or `environment: VARIABLE`",
+                );
                 None
             }
         }

@@ -144,9 +144,8 @@ impl<'a> Parser<'a> {
 
     /// A value with variables replaced: those of the environment, then those of the lines above.
     fn replaced(&self, text: &str, span: Span) -> Result<String, Diagnostics> {
-        let lookup = |name: &str| {
-            (self.environment)(name).or_else(|| self.variables.get(name).cloned())
-        };
+        let lookup =
+            |name: &str| (self.environment)(name).or_else(|| self.variables.get(name).cloned());
         match interpolate(text, &lookup) {
             Ok(read) => Ok(read.text),
             Err(error) => {
@@ -273,9 +272,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
-        let shown = ["A=1\nB C=2", "A=\"x\nB=1", "\n=x", "A='b'c", "A=${X:?why}", "A=$5"]
-            .map(|text| read(text).expect_err(text).to_string())
-            .join("\n");
+        let shown = [
+            "A=1\nB C=2",
+            "A=\"x\nB=1",
+            "\n=x",
+            "A='b'c",
+            "A=${X:?why}",
+            "A=$5",
+        ]
+        .map(|text| read(text).expect_err(text).to_string())
+        .join("\n");
         insta::assert_snapshot!(shown);
     }
 

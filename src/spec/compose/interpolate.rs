@@ -274,7 +274,11 @@ mod tests {
     #[test]
     fn errors_point_at_the_part_and_say_the_remedy() {
         for (text, part, message) in [
-            ("a ${NONE:?say $SET}", "${NONE:?say $SET}", "the variable NONE is not set: say set"),
+            (
+                "a ${NONE:?say $SET}",
+                "${NONE:?say $SET}",
+                "the variable NONE is not set: say set",
+            ),
             ("${EMPTY:?}", "${EMPTY:?}", "the variable EMPTY is empty"),
             ("${NONE?m}", "${NONE?m}", "the variable NONE is not set: m"),
             ("x${SET", "${SET", "`${` is not closed"),

@@ -5,7 +5,8 @@ use crate::spec::compose::reader::{Read, Reader};
 use crate::spec::compose::tree::{Item, Place};
 use crate::spec::error::ValueError;
 
-const PROJECT: &str = "a project's name has lower-case letters, digits, - and _, and begins with a letter or a digit";
+const PROJECT: &str =
+    "a project's name has lower-case letters, digits, - and _, and begins with a letter or a digit";
 
 impl Reader<'_> {
     /// The project's name: the caller's, else that of `COMPOSE_PROJECT_NAME`, of the files, of the
@@ -36,8 +37,8 @@ impl Reader<'_> {
         (!project.is_empty()).then_some(project)
     }
 
-    /// The names of a service's image: what `image` says, or else what docker compose and
-    /// podman-compose make of project and service; then those of `tags`.
+    /// The names of a service's image: what `image` says, or else what podman-compose and
+    /// docker compose make of project and service; then those of `tags`.
     pub(crate) fn image_names(
         &mut self,
         service: &str,
@@ -52,7 +53,8 @@ impl Reader<'_> {
                 let docker = format!("{project}-{service}:latest");
                 let podman = format!("localhost/{project}_{service}:latest");
                 match (docker.parse(), podman.parse()) {
-                    (Ok(docker), Ok(podman)) => vec![docker, podman],
+                    // `podman load` takes the first name of an archive, `docker load` all of them.
+                    (Ok(docker), Ok(podman)) => vec![podman, docker],
                     _ => {
                         let message = format!("no image can be named after service `{service}`");
                         self.refuse(place, message, "name it in the service: `image: NAME:TAG`");
@@ -60,9 +62,12 @@ impl Reader<'_> {
                     }
                 }
             }
+            // A wrong name of the project was told already.
+            (None, None) if !self.is_content() => return None,
             (None, None) => {
                 let message = format!("nothing names the image of service `{service}`");
-                let help = "write `image: NAME:TAG` into the service, or `name: PROJECT` into the file";
+                let help =
+                    "write `image: NAME:TAG` into the service, or `name: PROJECT` into the file";
                 self.refuse(place, message, help);
                 return None;
             }

@@ -72,7 +72,11 @@ mod tests {
             pull,
         };
         let pins = [
-            pin("web", "registry.example.com:5000/team/web:1", PinPull::Registry),
+            pin(
+                "web",
+                "registry.example.com:5000/team/web:1",
+                PinPull::Registry,
+            ),
             pin("on", "app", PinPull::Never),
             pin("1.2", "localhost/p_s:latest", PinPull::Never),
         ];

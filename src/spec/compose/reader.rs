@@ -53,6 +53,11 @@ impl<'a> Reader<'a> {
         Diagnostic::new(&self.inputs.files[place.file], place.span, message)
     }
 
+    /// Whether nothing was found wrong so far.
+    pub(crate) fn is_content(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
@@ -95,7 +100,8 @@ impl<'a> Reader<'a> {
         match interpolate(text, &|name| self.variable(name)) {
             Ok(read) => {
                 for name in &read.unset {
-                    let note = format!("the variable {name} is not set; nothing is put in its place");
+                    let note =
+                        format!("the variable {name} is not set; nothing is put in its place");
                     self.note(place, &note);
                 }
                 Some(Read {
@@ -204,7 +210,11 @@ impl<'a> Reader<'a> {
             ItemValue::Null => Vec::new(),
             ItemValue::Text(_) => {
                 let message = format!("{what} is a map, not a text");
-                self.refuse(item.place, message, "write `{NAME: value}` or `[NAME=value]`");
+                self.refuse(
+                    item.place,
+                    message,
+                    "write `{NAME: value}` or `[NAME=value]`",
+                );
                 Vec::new()
             }
         }

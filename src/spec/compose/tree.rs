@@ -92,6 +92,15 @@ impl Item {
         }
     }
 
+    /// The name of a pair: of `NAME=VALUE`, or of a map with one key.
+    fn pair_name(&self) -> Option<&str> {
+        match &self.value {
+            ItemValue::Text(text) => Some(text.split_once('=').map_or(text, |(name, _)| name)),
+            ItemValue::Map(fields) => Some(fields.first()?.key.as_str()),
+            ItemValue::Null | ItemValue::List(_) => None,
+        }
+    }
+
     /// What it is, for people.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
@@ -115,7 +124,10 @@ impl Item {
             }
             ItemValue::List(items) => {
                 items.retain(|item| item.mark != Mark::Reset);
-                *items = std::mem::take(items).into_iter().map(Item::settled).collect();
+                *items = std::mem::take(items)
+                    .into_iter()
+                    .map(Item::settled)
+                    .collect();
             }
             ItemValue::Null | ItemValue::Text(_) => {}
         }
@@ -124,10 +136,7 @@ impl Item {
 }
 
 /// The tree of one file; `None` if it is empty.
-pub(crate) fn read(
-    source: &Arc<SourceText>,
-    file: usize,
-) -> Result<Option<Item>, Diagnostics> {
+pub(crate) fn read(source: &Arc<SourceText>, file: usize) -> Result<Option<Item>, Diagnostics> {
     let Some(root) = yaml::parse_with(source, Tags::Noted)? else {
         return Ok(None);
     };
@@ -217,10 +226,7 @@ pub(crate) fn merge(earlier: Item, later: Item, at: At) -> Item {
     };
     let replaces = later.mark != Mark::None || earlier.mark == Mark::Reset;
     match (earlier.value, later.value) {
-        (_, value) if replaces => Item {
-            value,
-            ..later
-        },
+        (_, value) if replaces => Item { value, ..later },
         (ItemValue::Map(mut fields), ItemValue::Map(more)) => {
             for field in more {
                 merge_field(&mut fields, field, at);
@@ -232,6 +238,13 @@ pub(crate) fn merge(earlier: Item, later: Item, at: At) -> Item {
             }
         }
         (ItemValue::List(mut items), ItemValue::List(more)) => {
+            let taken_away = more.iter().filter(|item| item.mark == Mark::Reset);
+            let taken_away: Vec<&str> = taken_away.filter_map(Item::pair_name).collect();
+            items.retain(|item| {
+                !item
+                    .pair_name()
+                    .is_some_and(|name| taken_away.contains(&name))
+            });
             items.extend(more);
             Item {
                 value: ItemValue::List(items),
