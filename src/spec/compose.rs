@@ -16,6 +16,7 @@ mod interpolate;
 mod names;
 mod pins;
 mod reader;
+mod services;
 mod tree;
 
 use std::path::{Path, PathBuf};
