@@ -20,7 +20,8 @@ use crate::oci::Digest;
 use crate::plan::PlannedStep;
 use crate::plan::key;
 use crate::sandbox::{
-    self, Caches, Footing, HeldCache, Hold, Job, Mount, MountKind, RunUser, SandboxSettings, Secret,
+    self, Caches, Footing, HeldCache, Hold, Job, Listed, Mount, MountKind, RunUser,
+    SandboxSettings, Secret,
 };
 use crate::spec::{self, Command, Diagnostic, Diagnostics, Network};
 use crate::steps::owner_numbers;
@@ -121,7 +122,7 @@ impl Workshop<'_> {
                 },
                 mounts: Vec::new(),
                 limits: self.request.commands.limits.clone(),
-                lower: PathBuf::new(),
+                lowers: Vec::new(),
                 host_files: HOST_FILES.iter().map(PathBuf::from).collect(),
             },
             key: KeyRecord::new("run"),
@@ -262,9 +263,18 @@ impl Workshop<'_> {
         let settings = self.sandbox()?;
         let footing = self.footing_of(&settings)?;
         let held = self.hold(&prepared.caches)?;
-        prepared.job.lower = self.materialize(place.tree, digest, &footing, &settings)?;
+        let base = place.setting.base.map(|base| &base.tree);
+        let base = base.map(|tree| Ok::<_, BuildError>((tree, self.identify(tree)?)));
+        let base = base.transpose()?;
+        let listed = |tree, digest| Listed { tree, digest };
+        let base = base.as_ref().map(|(tree, digest)| listed(*tree, digest));
+        let wanted = listed(place.tree, digest);
+        prepared.job.lowers = self.materialize(wanted, base, &footing, &settings)?;
         for (at, tree, digest) in &prepared.binds {
-            let lower = self.materialize(tree, digest, &footing, &settings)?;
+            let lower = self.materialize(listed(tree, digest), None, &footing, &settings)?;
+            let Some(lower) = lower.into_iter().next() else {
+                continue;
+            };
             if let Some(Mount {
                 kind: MountKind::Path { source, .. },
                 ..
@@ -319,19 +329,23 @@ impl Workshop<'_> {
     /// The tree on disk. Layers of bases that hold its contents are unpacked first.
     fn materialize(
         &self,
-        tree: &Tree,
-        digest: &Digest,
+        wanted: Listed<'_>,
+        below: Option<Listed<'_>>,
         footing: &Footing,
         settings: &SandboxSettings,
-    ) -> Result<PathBuf, BuildError> {
+    ) -> Result<Vec<PathBuf>, BuildError> {
         let bases = self.bases();
-        for blob in blobs(&tree.as_changes()) {
+        let trees = std::iter::once(wanted).chain(below);
+        let needed: BTreeSet<Digest> = trees
+            .flat_map(|listed| blobs(&listed.tree.as_changes()))
+            .collect();
+        for blob in needed {
             if !self.store.contains_blob(&blob)? {
                 bases::unpack(&bases, &blob, self.store)?;
             }
         }
-        let path = sandbox::materialize(tree, digest, footing, settings, self.store);
-        path.map_err(BuildError::sandbox)
+        let lowers = sandbox::materialize(wanted, below, footing, settings, self.store);
+        lowers.map_err(BuildError::sandbox)
     }
 
     fn sandbox(&self) -> Result<SandboxSettings, BuildError> {

@@ -79,6 +79,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) accounts: Accounts,
     /// The config of what the stage starts from.
     pub(crate) config: Option<&'a ImageConfig>,
+    /// The image at the bottom, if there is one.
+    pub(crate) base: Option<&'a Base>,
 }
 
 impl Setting<'_> {
@@ -197,6 +199,7 @@ impl<'a> Workshop<'a> {
             workdir: self.workdir(stage, below.config.as_ref())?,
             accounts: self.accounts(&tree, stage)?,
             config: below.config.as_ref(),
+            base: below.base.as_deref(),
         };
         for layer in &stage.layers {
             let changes = self.layer(layer, &mut setting, &mut tree)?;

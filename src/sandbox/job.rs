@@ -32,8 +32,8 @@ pub struct Job {
     pub mounts: Vec<Mount>,
     /// What it may use.
     pub limits: Limits,
-    /// The root of the materialized tree. It is read, never written.
-    pub lower: PathBuf,
+    /// The roots of the materialized tree, the uppermost first. They are read, never written.
+    pub lowers: Vec<PathBuf>,
     /// Files of the machine that the command sees instead of the tree's: `/etc/resolv.conf` and
     /// `/etc/hosts` with [`Network::Host`]. Those that are missing on the machine are left out.
     pub host_files: Vec<PathBuf>,

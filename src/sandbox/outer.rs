@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -79,21 +79,21 @@ fn work(order: &Outer, builder: &UnixStream) -> Result<End, Failed> {
         Task::Try => {
             let lower = order.scratch.join("empty");
             fs::create_dir(&lower).map_err(Setup::of("make an empty tree"))?;
-            Ok(command(order, None, &lower, builder)?.end)
+            Ok(command(order, None, &[lower], builder)?.end)
         }
         Task::Unpack { folder, store } => {
             trees::unpack_here(folder, store, order.footing.tier, order.circumstances)?;
             Ok(End::Code(0))
         }
         Task::Run { job, store } => {
-            let ran = command(order, Some(job), &job.lower, builder)?;
+            let ran = command(order, Some(job), &job.lowers, builder)?;
             if ran.end == End::Code(0) {
                 let directory = order.scratch.join(match order.footing.tier {
                     Tier::Chroot => overlay::MERGED,
                     _ => overlay::UPPER,
                 });
                 let tier = order.footing.tier;
-                let (lower, owners) = (&job.lower, &ran.owners);
+                let (lower, owners) = (uppermost(&job.lowers)?, &ran.owners);
                 let collected =
                     trees::collect_here(lower, &directory, ran.reading, owners, store, tier)?;
                 send(builder, &Report::Collected(collected))
@@ -131,19 +131,20 @@ struct Ran {
 fn command(
     order: &Outer,
     job: Option<&Job>,
-    lower: &Path,
+    lowers: &[PathBuf],
     builder: &UnixStream,
 ) -> Result<Ran, Failed> {
     let (footing, scratch) = (&order.footing, &order.scratch);
     let mut stand_ins = None;
     let mut reading = Reading::Upper;
     if footing.tier == Tier::Chroot {
-        copy_tree(lower, &scratch.join(overlay::MERGED)).map_err(Setup::of("copy the tree"))?;
+        copy_tree(uppermost(lowers)?, &scratch.join(overlay::MERGED))
+            .map_err(Setup::of("copy the tree"))?;
         let since = now(scratch).map_err(Setup::of("ask for the time of files"))?;
         reading = Reading::Whole { since };
         stand_ins = job.map(|job| StandIns::place(scratch, job)).transpose()?;
     } else {
-        overlay::mount(scratch, lower, footing)?;
+        overlay::mount(scratch, lowers, footing)?;
     }
     // A thread can be started only before the namespace for processes is entered.
     let attendant = match footing.tier {
@@ -166,6 +167,12 @@ fn command(
         reading,
         owners: owners.unwrap_or_default(),
     })
+}
+
+/// The directory that has the tree's root, and in tier C all of it.
+fn uppermost(lowers: &[PathBuf]) -> Result<&Path, Setup> {
+    let first = lowers.first().map(PathBuf::as_path);
+    first.ok_or_else(|| Setup::because("find the tree", "the order names none"))
 }
 
 /// The time that the file system would stamp a file with now, in nanoseconds.

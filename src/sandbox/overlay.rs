@@ -3,7 +3,8 @@
 //! In a scratch directory:
 //!
 //! ```text
-//! lower         a link to the materialized tree
+//! lower0        a link to the materialized tree, or to the uppermost part of it
+//! lower1        a link to what lies below that, and so on
 //! state/upper   what the command changes; in tier C the whole tree
 //! state/work    the file system's own
 //! merged        the two as one: the command's root
@@ -15,7 +16,7 @@
 use std::ffi::CString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -42,8 +43,8 @@ const ROOT_OPTIONS: [&str; 3] = [
     "index=off",
 ];
 
-/// Mounts `lower` with an empty upper directory at `scratch/merged`.
-pub(crate) fn mount(scratch: &Path, lower: &Path, footing: &Footing) -> Result<(), Setup> {
+/// Mounts `lowers`, the uppermost first, with an empty upper directory at `scratch/merged`.
+pub(crate) fn mount(scratch: &Path, lowers: &[PathBuf], footing: &Footing) -> Result<(), Setup> {
     make_directory(&scratch.join(STATE))?;
     if footing.upper == Upper::Memory {
         rustix::mount::mount(
@@ -58,10 +59,17 @@ pub(crate) fn mount(scratch: &Path, lower: &Path, footing: &Footing) -> Result<(
     for name in [UPPER, WORK, MERGED] {
         make_directory(&scratch.join(name))?;
     }
-    let link = scratch.join(LOWER);
-    symlink(lower, &link).map_err(Setup::of(format!("make {}", link.display())))?;
-    like(lower, &scratch.join(UPPER))?;
-    mount_here(scratch, footing.tier, LOWER, UPPER, WORK, MERGED)
+    let mut names = Vec::new();
+    for (place, lower) in lowers.iter().enumerate() {
+        let name = format!("{LOWER}{place}");
+        let link = scratch.join(&name);
+        symlink(lower, &link).map_err(Setup::of(format!("make {}", link.display())))?;
+        names.push(name);
+    }
+    if let Some(uppermost) = lowers.first() {
+        like(uppermost, &scratch.join(UPPER))?;
+    }
+    mount_here(scratch, footing.tier, &names.join(":"), UPPER, WORK, MERGED)
 }
 
 /// Mounts the writable copy of a bind: `scratch/state/NAME` takes what is written to `source`.

@@ -1,9 +1,13 @@
 //! Trees and changes across the border of the namespace.
 //!
 //! Owners are only real inside it, so what is unpacked is unpacked by the outer process, and so is
-//! what was changed read by it. A tree is unpacked once: `STORE/trees/DIGEST-WHO/root`, beside the
-//! listing that it was made from, under a temporary name until it is whole. It is a lower directory
-//! of overlays from then on, and never written again.
+//! what was changed read by it. A tree is unpacked once: `STORE/trees/DIGEST-WHO/root`, beside its
+//! listing, under a temporary name until it is whole. It is a lower directory of overlays from then
+//! on, and never written again.
+//!
+//! Of a tree that only adds to a large one below it, such as its base image's, only what differs is
+//! unpacked, to be laid over the other: `DIGEST-WHO-on-OTHER/root`, beside the listing of the whole
+//! and that of the `part`. So a base is unpacked once for all stages and commands on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,21 +26,83 @@ use crate::sandbox::tier::Tier;
 use crate::store::Store;
 use crate::tree::{Changeset, Detail, Tree};
 
-/// The tree in the store's folder, unpacked now unless it was before. All of its contents must be
-/// in the store or in files that have not changed.
+/// A tree, and the digest of its listing.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// The tree.
+    pub tree: &'a Tree,
+    /// Its digest.
+    pub digest: &'a Digest,
+}
+
+/// A tree with fewer entries is unpacked as soon as two parts of it are put together.
+const WORTH_SHARING: usize = 1000;
+
+/// The tree in the store's folder, unpacked now unless it was before: directories that an overlay
+/// shows as one, the uppermost first. All of its contents must be in the store or in files that
+/// have not changed, and so must those of `below`, on which it may be laid.
 ///
 /// # Errors
 /// What unpacking it fails with; nothing of it stays then.
 pub fn materialize(
+    wanted: Listed<'_>,
+    below: Option<Listed<'_>>,
+    footing: &Footing,
+    settings: &SandboxSettings,
+    store: &Store,
+) -> Result<Vec<PathBuf>, SandboxError> {
+    let trees = located(store)?.join("trees");
+    fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
+    let name = |digest: &Digest| format!("{}-{}", digest.hex(), whose(footing.tier));
+    let whole = trees.join(name(wanted.digest));
+    // Without an overlay there is no laying over.
+    let below = below.filter(|below| {
+        let is_large = below.tree.len() >= WORTH_SHARING;
+        is_large && below.digest != wanted.digest && footing.tier != Tier::Chroot
+    });
+    let Some(below) = below.filter(|_| !whole.exists()) else {
+        return Ok(vec![unpacked(
+            &whole,
+            wanted.tree,
+            None,
+            footing,
+            settings,
+            store,
+        )?]);
+    };
+    let folder = trees.join(format!(
+        "{}-on-{}",
+        name(wanted.digest),
+        below.digest.short()
+    ));
+    let part = match folder.exists() {
+        true => Tree::new(),
+        false => match wanted.tree.above(below.tree) {
+            Some(part) => part,
+            None => return materialize(wanted, None, footing, settings, store),
+        },
+    };
+    let mut lowers = vec![unpacked(
+        &folder,
+        wanted.tree,
+        Some(&part),
+        footing,
+        settings,
+        store,
+    )?];
+    lowers.extend(materialize(below, None, footing, settings, store)?);
+    Ok(lowers)
+}
+
+/// The root of the tree, or of a part of it, that `folder` holds from now on.
+fn unpacked(
+    folder: &Path,
     tree: &Tree,
-    digest: &Digest,
+    part: Option<&Tree>,
     footing: &Footing,
     settings: &SandboxSettings,
     store: &Store,
 ) -> Result<PathBuf, SandboxError> {
-    let trees = located(store)?.join("trees");
-    fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
-    let folder = trees.join(format!("{}-{}", digest.hex(), whose(footing.tier)));
     if folder.exists() {
         // The listing's time says when the tree was last used. It is no harm if that is wrong.
         if let Ok(listing) = fs::File::open(folder.join(LISTING)) {
@@ -44,19 +110,20 @@ pub fn materialize(
         }
         return Ok(folder.join(ROOT));
     }
+    let trees = folder.parent().unwrap_or(Path::new(""));
     let new = tempfile::Builder::new()
         .prefix("new-")
-        .tempdir_in(&trees)
-        .map_err(SandboxError::io("make a folder in", &trees))?
+        .tempdir_in(trees)
+        .map_err(SandboxError::io("make a folder in", trees))?
         .keep();
-    let made = make(tree, &new, footing, settings, store);
-    let named = made.and_then(|()| match fs::rename(&new, &folder) {
+    let made = make(tree, part, &new, footing, settings, store);
+    let named = made.and_then(|()| match fs::rename(&new, folder) {
         // Another build was quicker; its tree is as good.
         Err(error) if is_there(&error) => {
             super::remove(&new, footing, settings)?;
             Ok(())
         }
-        result => result.map_err(SandboxError::io("name", &folder)),
+        result => result.map_err(SandboxError::io("name", folder)),
     });
     match named {
         Ok(()) => Ok(folder.join(ROOT)),
@@ -75,6 +142,8 @@ pub(crate) fn located(store: &Store) -> Result<PathBuf, SandboxError> {
 
 const ROOT: &str = "root";
 pub(crate) const LISTING: &str = "listing";
+/// The listing of what lies in the root, where that is not the whole tree.
+const PART: &str = "part";
 
 /// Whose files they are on disk: no two builders of different rights share a tree.
 fn whose(tier: Tier) -> String {
@@ -101,16 +170,16 @@ fn is_there(error: &io::Error) -> bool {
 
 fn make(
     tree: &Tree,
+    part: Option<&Tree>,
     folder: &Path,
     footing: &Footing,
     settings: &SandboxSettings,
     store: &Store,
 ) -> Result<(), SandboxError> {
-    let listing = folder.join(LISTING);
-    let mut bytes = Vec::new();
-    let written = tree.as_changes().write_listing(Detail::Local, &mut bytes);
-    written.map_err(|error| SandboxError::io("list", &listing)(io::Error::other(error)))?;
-    fs::write(&listing, bytes).map_err(SandboxError::io("write", &listing))?;
+    list(tree, &folder.join(LISTING))?;
+    if let Some(part) = part {
+        list(part, &folder.join(PART))?;
+    }
     let task = Task::Unpack {
         folder: folder.to_owned(),
         store: located(store)?,
@@ -125,6 +194,13 @@ fn make(
     }
 }
 
+fn list(tree: &Tree, listing: &Path) -> Result<(), SandboxError> {
+    let mut bytes = Vec::new();
+    let written = tree.as_changes().write_listing(Detail::Local, &mut bytes);
+    written.map_err(|error| SandboxError::io("list", listing)(io::Error::other(error)))?;
+    fs::write(listing, bytes).map_err(SandboxError::io("write", listing))
+}
+
 /// The outer process's part of [`materialize`].
 pub(crate) fn unpack_here(
     folder: &Path,
@@ -133,7 +209,12 @@ pub(crate) fn unpack_here(
     circumstances: Circumstances,
 ) -> Result<(), Setup> {
     let unpacking = |error: &dyn std::error::Error| told("unpack the stage's tree", error);
-    let tree = read(folder)?;
+    let part = folder.join(PART);
+    let tree = read(&if part.exists() {
+        part
+    } else {
+        folder.join(LISTING)
+    })?;
     let store = Store::open(store).map_err(|error| unpacking(&error))?;
     let root = folder.join(ROOT);
     fs::create_dir(&root).map_err(Setup::of("make the root of the stage's tree"))?;
@@ -141,18 +222,18 @@ pub(crate) fn unpack_here(
     unpacked.map_err(|error| unpacking(&error))
 }
 
-/// The tree that a folder was made from.
-fn read(folder: &Path) -> Result<Tree, Setup> {
+/// The tree of a listing.
+fn read(listing: &Path) -> Result<Tree, Setup> {
     let reading =
         |error: &dyn std::error::Error| told("read the listing of the stage's tree", error);
-    let bytes = fs::read(folder.join(LISTING)).map_err(|error| reading(&error))?;
+    let bytes = fs::read(listing).map_err(|error| reading(&error))?;
     let changes = Changeset::read_local(&bytes, 0).map_err(|error| reading(&error))?;
     let mut tree = Tree::new();
     tree.apply(&changes).map_err(|error| reading(&error))?;
     Ok(tree)
 }
 
-/// What a command has changed over the tree at `lower`, kept in the store: the outer process's part
+/// What a command has changed over the tree whose root, or the uppermost part of it, is at `lower`, kept in the store: the outer process's part
 /// of a run.
 pub(crate) fn collect_here(
     lower: &Path,
@@ -163,7 +244,7 @@ pub(crate) fn collect_here(
     tier: Tier,
 ) -> Result<Collected, Setup> {
     let keeping = |error: &dyn std::error::Error| told("keep what the command changed", error);
-    let before = read(lower.parent().unwrap_or(lower))?;
+    let before = read(&lower.with_file_name(LISTING))?;
     let store = Store::open(store).map_err(|error| keeping(&error))?;
     let found = Found {
         before: &before,

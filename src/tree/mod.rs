@@ -7,7 +7,8 @@
 //! The merged view of layers follows the OCI image spec, `layer.md` ("Whiteouts",
 //! "Opaque Whiteout") and what containerd and podman do where the spec is silent.
 
-pub mod accounts;
+pub mod above;
+mod accounts;
 pub mod changeset;
 pub mod entry;
 pub mod listing;

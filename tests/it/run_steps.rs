@@ -339,3 +339,88 @@ fn verifying_names_the_files_that_are_not_the_same_twice() {
         ran.stderr
     );
 }
+
+/// A base of many files, with names that share a file.
+fn large(sandbox: &Sandbox) {
+    for number in 0..1200 {
+        sandbox.file(&format!("many/{}/{number}", number % 7), number.to_string());
+    }
+    fs::hard_link(sandbox.path("many/0/7"), sandbox.path("many/1/seven")).expect("link a file");
+    sandbox.file(
+        "large.yaml",
+        "format: 1\ncontext: many\nstages:\n  base:\n    from: oci:base:v1\n    allow: [root]\n    \
+         steps: [{copy: ., to: /many}]\n",
+    );
+    let built = ["build", "-f", "large.yaml", "-o", "oci:base:large"];
+    sandbox.boxwright(&built).ok();
+}
+
+#[test]
+fn a_large_base_is_unpacked_once_and_laid_under_every_stage() {
+    let sandbox = peer!(prepared());
+    large(&sandbox);
+    let look = "for f in `find /many /moved /etc -type f`; do stat -c '%n %a %u %s' $f; done 2>/dev/null | \
+                grep -v -e /hosts -e /resolv.conf | sort | tee -a /out/seen | md5sum";
+    let steps = format!(
+        "- {{copy: source, to: /many/3/source}}\n\
+         - run: mkdir /out; echo more >> /many/0/14; cat /many/1/seven /many/3/* > /out/seven; {look}\n\
+         - run: chmod 700 /many/2; ln /many/2/2 /many/2/two; stat -c %h /many/2/2 >> /out/links; {look}\n\
+         - run: cmp /many/2/2 /many/2/two; rm -r /many/4; mkdir /many/4; mv /many/5 /moved; {look}\n\
+         - run: test ! -e /many/4/4 -a ! -e /many/5; {look}\n"
+    );
+    sandbox.file("ctx/source", "text\n");
+    sandbox.file(
+        "boxwright.yaml",
+        spec(&steps).replace("oci:base:v1", "oci:base:large"),
+    );
+    let in_tier = |tier: &str| {
+        let store = format!("store-{tier}");
+        let args = [
+            "build",
+            "-o",
+            "oci:out:v1",
+            "--store",
+            &store,
+            "--sandbox",
+            tier,
+        ];
+        let ran =
+            sandbox.boxwright(&[&args[..], &["--progress", "plain", "--print", "digest"]].concat());
+        let sums = ran
+            .stderr
+            .lines()
+            .filter_map(|line| line.split_once("[work "));
+        let sums = sums.filter(|(_, line)| line.ends_with("  -"));
+        let sums: Vec<String> = sums.map(|(_, line)| line.to_owned()).collect();
+        (ran.stdout, sums, sandbox.path(store).join("trees"))
+    };
+    // Tier C has no overlay: every command is given a copy of a whole tree.
+    let (whole, expected, _) = in_tier("C");
+    assert!(whole.starts_with("sha256:"), "{expected:?}");
+    for tier in ["A", "B"] {
+        let (digest, sums, trees) = in_tier(tier);
+        // Not every machine has every tier.
+        if digest.is_empty() {
+            continue;
+        }
+        assert_eq!(
+            (sums, digest),
+            (expected.clone(), whole.clone()),
+            "tier {tier}"
+        );
+        let names = fs::read_dir(trees).expect("trees");
+        let names = names.map(|one| {
+            one.expect("a tree")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        });
+        let (laid, alone): (Vec<_>, Vec<_>) = names.partition(|name| name.contains("-on-"));
+        // Three trees add to the base. What the last command finds lacks files of it, so it is whole.
+        assert_eq!(
+            (laid.len(), alone.len()),
+            (3, 2),
+            "tier {tier}: {laid:?} {alone:?}"
+        );
+    }
+}

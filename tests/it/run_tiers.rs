@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use boxwright::oci::Digest;
 use boxwright::sandbox::{
-    Circumstances, Footing, Job, Limits, Mount, MountKind, Network, RunUser, SandboxError,
+    Circumstances, Footing, Job, Limits, Listed, Mount, MountKind, Network, RunUser, SandboxError,
     SandboxSettings, Secret, StopSwitch, Stream, Tier, Writes, materialize, probe, run,
 };
 use boxwright::store::Store;
@@ -89,7 +89,7 @@ impl Ground {
             network: Network::Host,
             mounts: Vec::new(),
             limits: Limits::default(),
-            lower: self.path("tree"),
+            lowers: vec![self.path("tree")],
             host_files: vec!["/etc/resolv.conf".into()],
         }
     }
@@ -185,7 +185,7 @@ fn job_process() {
         .find(|verdict| verdict.tier == order.tier);
     let footing = verdict.expect("the tier is tried").outcome.clone();
     let store = Store::open(&order.scratch.with_file_name("store")).unwrap();
-    let tree = tree_of(&order.job.lower);
+    let tree = tree_of(&order.job.lowers[0]);
     let begun = std::time::Instant::now();
     let ran = footing
         .clone()
@@ -193,8 +193,15 @@ fn job_process() {
     let ran = ran.and_then(|footing| {
         let digest = tree.as_changes().digest().unwrap();
         let told = |error: SandboxError| format!("{error}\n{}", error.tail().join("\n"));
-        let lower = materialize(&tree, &digest, &footing, &settings, &store).map_err(told)?;
-        let job = Job { lower, ..order.job };
+        let wanted = Listed {
+            tree: &tree,
+            digest: &digest,
+        };
+        let lowers = materialize(wanted, None, &footing, &settings, &store).map_err(told)?;
+        let job = Job {
+            lowers,
+            ..order.job
+        };
         run(&job, &footing, &settings, &store, &sink).map_err(told)
     });
     let (changes, error) = match ran {

@@ -15,9 +15,9 @@ use super::peers::{Skip, on_path};
 use super::raw_tar::{Header, RawTar, flag};
 
 /// The applets that the base has as symlinks in `/usr/bin`.
-const APPLETS: &str = "[ ash awk basename cat chmod chown cp cut date dd dirname du echo env \
+const APPLETS: &str = "[ ash awk basename cat chmod chown cmp cp cut md5sum date dd dirname du echo env \
     false find grep head hostname httpd id kill ln ls mkdir mktemp mv nc ps pwd readlink rm \
-    rmdir sed sh sleep sort stat tail tar test touch tr true uname uniq wc wget which whoami xargs";
+    rmdir sed sh sleep sort stat tail tar test tee touch tr true uname uniq wc wget which whoami xargs";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     daemon:x:1:1:daemon:/usr/sbin:/sbin/nologin\n\
