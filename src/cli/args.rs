@@ -37,7 +37,7 @@ pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use shared_cache::SharedCacheArgs;
-pub(crate) use verify::{RequireArg, RunnerArg, VerifyArgs};
+pub(crate) use verify::{RequireArg, RunnerArg, SkipArg, VerifyArgs};
 
 const HELP_STYLES: Styles = Styles::styled()
     .header(Style::new().bold())

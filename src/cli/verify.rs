@@ -13,13 +13,13 @@ use boxwright::explain::{Acceptance, Allowed, Code, Demands, Figures, Overview, 
 use boxwright::oci::Platform;
 use boxwright::spec::BuildSpec;
 
-use crate::cli::args::{RequireArg, RunnerArg, VerifyArgs};
+use crate::cli::args::{RequireArg, RunnerArg, SkipArg, VerifyArgs};
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::settings::{Environment, scratch_folder};
 use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
-use crate::cli::verify::measure::Built;
+use crate::cli::verify::measure::{Built, Rebuild};
 use crate::cli::verify::runner::{Reason, Runner};
 use crate::cli::verify::service::Service;
 
@@ -163,7 +163,17 @@ impl Run<'_> {
         fs::create_dir_all(&subject.place)
             .map_err(|error| Failure::system("make a scratch folder", &error))?;
         let allowed = Allowed::from_iter(self.args.allow.iter().copied());
-        let built = measure::build(&subject.request, &subject.spec, allowed, self.terminal);
+        let rebuild = match self.args.skip.contains(&SkipArg::Rebuild) {
+            true => Rebuild::LeftOut,
+            false => Rebuild::Wanted,
+        };
+        let built = measure::build(
+            &subject.request,
+            &subject.spec,
+            rebuild,
+            allowed,
+            self.terminal,
+        );
         let (build, run) = match built {
             Ok(built) => {
                 let run = self.start(&subject, &built)?;

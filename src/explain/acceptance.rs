@@ -54,8 +54,8 @@ pub struct BuildFigures {
     pub manifest: Digest,
     /// The manifest of the warm one.
     pub warm_manifest: Digest,
-    /// The manifest of a build with another empty store, under other circumstances.
-    pub other_manifest: Digest,
+    /// The manifest of a build with another empty store, under other circumstances, if there was one.
+    pub other_manifest: Option<Digest>,
     /// What differs in that one, a line for each path.
     pub differences: Vec<String>,
     /// The build with an empty store, as a user waits for it.

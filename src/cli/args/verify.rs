@@ -78,6 +78,14 @@ pub(crate) struct VerifyArgs {
         hide_possible_values = true
     )]
     pub(crate) require: Vec<RequireArg>,
+    /// What is left out: rebuild, the third build, from nothing and under other circumstances
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub(crate) skip: Vec<SkipArg>,
     /// The container's network, as podman and docker call it
     #[arg(long = "network", value_name = "NETWORK", default_value = "none")]
     pub(crate) container_network: String,
@@ -122,6 +130,11 @@ pub(crate) enum RunnerArg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RequireArg {
     Start,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SkipArg {
+    Rebuild,
 }
 
 impl VerifyArgs {

@@ -29,13 +29,21 @@ pub(crate) struct Built {
     pub(crate) config: RuntimeConfig,
 }
 
-/// Builds three times and looks into the image.
+/// Whether to build once more, from nothing and under other circumstances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rebuild {
+    Wanted,
+    LeftOut,
+}
+
+/// Builds two or three times and looks into the image.
 ///
 /// # Errors
 /// There is no image; why, in words for the report.
 pub(crate) fn build(
     request: &BuildRequest,
     spec: &BuildSpec,
+    rebuild: Rebuild,
     allowed: Allowed,
     terminal: &Terminal,
 ) -> Result<Built, String> {
@@ -54,10 +62,16 @@ pub(crate) fn build(
     };
     let (first, cold) = timed("from nothing")?;
     let (second, warm) = timed("again")?;
-    terminal.say("  building it elsewhere …\n");
-    let place = request.store_root.parent().unwrap_or(Path::new(""));
     let quiet = Progress::new(ProgressStyle::Quiet, terminal);
-    let other = corridor::verify(request, &place.join("other"), &quiet).map_err(said)?;
+    let other = match rebuild {
+        Rebuild::LeftOut => None,
+        Rebuild::Wanted => {
+            terminal.say("  building it elsewhere …\n");
+            let place = request.store_root.parent().unwrap_or(Path::new(""));
+            let other = corridor::verify(request, &place.join("other"), &quiet);
+            Some(other.map_err(said)?)
+        }
+    };
     let check = corridor::check_spec(request, allowed, &quiet).map_err(said)?;
     let ImageSource::OciArchive { file, .. } = &request.outputs[0] else {
         return Err("it was not written to an archive".to_owned());
@@ -72,8 +86,8 @@ pub(crate) fn build(
         figures: BuildFigures {
             manifest: first.manifest,
             warm_manifest: second.manifest,
-            other_manifest: other.again,
-            differences: differences(&other),
+            other_manifest: other.as_ref().map(|other| other.again),
+            differences: other.as_ref().map(differences).unwrap_or_default(),
             cold,
             warm,
             size: looked.size,

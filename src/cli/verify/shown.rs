@@ -164,7 +164,7 @@ mod tests {
             build: Ok(BuildFigures {
                 manifest: Digest::of(b"one"),
                 warm_manifest: Digest::of(b"one"),
-                other_manifest: Digest::of(b"two"),
+                other_manifest: Some(Digest::of(b"two")),
                 differences: vec!["/built in run: date > /built: its content".to_owned()],
                 cold: Duration::from_secs(40),
                 warm: Duration::from_millis(70),

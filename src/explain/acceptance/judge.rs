@@ -75,13 +75,15 @@ fn digest(build: &BuildFigures) -> Judgement {
         let note = format!("the warm build gave {}", build.warm_manifest.short());
         return judgement.demand(demanded, Verdict::Failed).note(note);
     }
-    if build.other_manifest == build.manifest {
+    let Some(other) = build
+        .other_manifest
+        .filter(|other| *other != build.manifest)
+    else {
         return judgement.demand(demanded, Verdict::Passed);
-    }
-    let mut judgement = judgement.demand(demanded, Verdict::Failed).note(format!(
-        "another build from nothing gave {}",
-        build.other_manifest.short()
-    ));
+    };
+    let mut judgement = judgement
+        .demand(demanded, Verdict::Failed)
+        .note(format!("another build from nothing gave {}", other.short()));
     let shown = build.differences.iter().take(MOST_DIFFERENCES).cloned();
     judgement.notes.extend(shown);
     if let Some(more @ 1..) = build.differences.len().checked_sub(MOST_DIFFERENCES) {

@@ -27,7 +27,7 @@ fn build() -> BuildFigures {
     BuildFigures {
         manifest,
         warm_manifest: manifest,
-        other_manifest: manifest,
+        other_manifest: Some(manifest),
         differences: Vec::new(),
         cold: ms(61_000),
         warm: ms(80),
@@ -152,7 +152,7 @@ fn builds_must_give_the_same_and_have_no_error() {
     });
     assert_eq!(verdicts(&found), "ttFttttpppppt");
     let found = judged(BuildFigures {
-        other_manifest: other,
+        other_manifest: Some(other),
         differences: (0..7)
             .map(|n| format!("/f{n} in run: its content"))
             .collect(),
