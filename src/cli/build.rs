@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use boxwright::build::{BuildReport, BuildRequest, Difference, Event, Observer as _};
 use boxwright::oci::{Digest, Reference};
@@ -26,7 +26,7 @@ pub(crate) fn run(
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let asked = environment.build_requests(args)?;
+    let mut asked = environment.build_requests(args)?;
     if !asked.notes.is_empty() {
         let style = ProgressStyle::decide(args.report.progress, terminal);
         let progress = Progress::new(style, terminal);
@@ -34,7 +34,7 @@ pub(crate) fn run(
         notes.for_each(|text| progress.event(Event::Note { text }));
         progress.finish();
     }
-    let reports = match &asked.requests[..] {
+    let reports = match &mut asked.requests[..] {
         [request] => one(request, args, terminal)?,
         several => all(several, args, terminal)?,
     };
@@ -83,15 +83,19 @@ fn pin(
 /// Builds several specs one after the other. Each is told as if it were alone, then what they have
 /// in common.
 fn all(
-    requests: &[BuildRequest],
+    requests: &mut [BuildRequest],
     args: &BuildArgs,
     terminal: &Terminal,
 ) -> Result<Vec<BuildReport>, Failure> {
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let tells = matches!(style, ProgressStyle::Live | ProgressStyle::Plain);
-    each_has_its_place(requests)?;
+    let places = each_has_its_place(requests)?;
+    // The image of one must not hold what the last run wrote for another.
+    for request in requests.iter_mut() {
+        request.left_out.extend(places.clone());
+    }
     let mut reports = Vec::new();
-    for request in requests {
+    for request in &*requests {
         let progress = Progress::new(style, terminal);
         let result = corridor::build(request, &progress);
         cache::trim(&request.store_root);
@@ -110,12 +114,14 @@ fn all(
     Ok(reports)
 }
 
-/// No image may take the place of another.
-fn each_has_its_place(requests: &[BuildRequest]) -> Result<(), Failure> {
+/// No image may take the place of another. Gives the places of all.
+fn each_has_its_place(requests: &[BuildRequest]) -> Result<Vec<PathBuf>, Failure> {
     let mut taken = BTreeMap::new();
+    let mut places = Vec::new();
     for request in requests {
         for output in corridor::outputs_of(request)? {
             let is_shared = matches!(output, ImageSource::Layout { .. });
+            places.extend(output.path().map(Path::to_owned));
             let before = taken.insert(output.to_string(), &request.spec_file);
             if let Some(before) = before.filter(|_| !is_shared) {
                 let (one, two) = (before.display(), request.spec_file.display());
@@ -125,7 +131,7 @@ fn each_has_its_place(requests: &[BuildRequest]) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
+    Ok(places)
 }
 
 fn one(

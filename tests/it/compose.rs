@@ -184,6 +184,35 @@ fn a_spec_elsewhere_takes_the_context_of_the_service() {
 }
 
 #[test]
+fn no_image_holds_what_was_written_for_another() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "boxwright.yaml",
+        SPEC.replace("steps: [{", "steps: [{copy: ., to: /all}, {"),
+    );
+    sandbox.file("own", "content");
+    let text = "services:\n  a: {image: a, build: .}\n  b: {image: b, build: .}\n";
+    sandbox.file("compose.yaml", text);
+    let args = [
+        "build",
+        "--compose",
+        ".",
+        "--print",
+        "digest",
+        "--compose-lock",
+        "lock.yaml",
+    ];
+    let first = sandbox.boxwright(args).ok().stdout;
+    assert!(sandbox.path("b.tar").exists() && sandbox.path("lock.yaml").exists());
+    assert_eq!(sandbox.boxwright(args).ok().stdout, first);
+    assert_eq!(
+        file_of(&sandbox, "a.tar", "all/own").as_deref(),
+        Some("content")
+    );
+    assert_eq!(file_of(&sandbox, "a.tar", "all/lock.yaml"), None);
+}
+
+#[test]
 fn what_is_wrong_is_told_before_anything_is_built() {
     let sandbox = prepared();
     sandbox.file("stack/docker/Dockerfile", "FROM scratch\n");

@@ -29,9 +29,9 @@ pub(crate) struct ComposeArgs {
     pub(crate) project_name: Option<String>,
     /// Write a compose file that names the images by digest, to be put over the others
     ///
-    /// podman finds what it loaded from an archive or a layout by digest. docker finds only what it
-    /// has pulled: push the image (-o docker://HOST/NAME) before. With `up --no-build`, nothing but
-    /// these images is started.
+    /// podman finds an image by its digest if it loaded it from an oci-archive or pulled it, docker
+    /// if it pulled it: push before (-o docker://HOST/NAME). With `up --no-build` nothing but these
+    /// images is started.
     #[arg(long, value_name = "FILE", requires = "compose", conflicts_with = "dry_run", value_hint = ValueHint::FilePath)]
     pub(crate) compose_lock: Option<PathBuf>,
 }

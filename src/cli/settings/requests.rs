@@ -129,6 +129,7 @@ impl Environment {
                 false => args.spec.platforms.clone(),
             },
             outputs: args.result.outputs.clone(),
+            left_out: args.compose.compose_lock.iter().cloned().collect(),
             names: match member.names.is_empty() {
                 true => args.result.tags.clone(),
                 false => member.names,
@@ -243,6 +244,7 @@ impl Environment {
             context_overrides: Vec::new(),
             platforms: Vec::new(),
             outputs: Vec::new(),
+            left_out: Vec::new(),
             names: Vec::new(),
             format: Default::default(),
             compression: None,
