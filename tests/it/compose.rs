@@ -184,6 +184,26 @@ fn a_spec_elsewhere_takes_the_context_of_the_service() {
 }
 
 #[test]
+fn secrets_and_further_contexts_come_from_the_compose_file() {
+    let (base, sandbox) = (peer!(busybox::base()), Sandbox::new());
+    base.write_layout(&sandbox.path("base"), "v1");
+    sandbox.file("app/boxwright.yaml", "format: 1\ncontexts: {more: gone}\nstages:\n  made:\n    from: oci:../base:v1\n    steps:\n      - run: cat /run/secrets/one /run/secrets/two | wc -c > /length\n        mounts: [{secret: one}, {secret: two}]\n  app:\n    from: scratch\n    steps:\n      - {copy: /length, from: made, to: /}\n      - {copy: text, from: more, to: /}\n    config: {user: '1:1'}\n");
+    sandbox.file("more/text", "more");
+    sandbox.file("one.txt", "12345");
+    sandbox.file(".env", "TWO=678\n");
+    sandbox.file("compose.yaml", "services:\n  app: {image: app, build: {context: app, secrets: [one, two], additional_contexts: {more: more}}}\nsecrets: {one: {file: one.txt}, two: {environment: TWO}}\n");
+    sandbox.boxwright(["build", "--compose", "."]).ok();
+    assert_eq!(
+        file_of(&sandbox, "app.tar", "length").as_deref(),
+        Some("8\n")
+    );
+    assert_eq!(
+        file_of(&sandbox, "app.tar", "text").as_deref(),
+        Some("more")
+    );
+}
+
+#[test]
 fn no_image_holds_what_was_written_for_another() {
     let sandbox = Sandbox::new();
     sandbox.file(

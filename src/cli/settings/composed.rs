@@ -31,10 +31,13 @@ const OVERRIDE_NAMES: [&str; 4] = [
     "docker-compose.override.yaml",
 ];
 
+/// Variables of a `.env` file.
+type Variables = BTreeMap<String, String>;
+
 impl Environment {
     /// The members that compose files name, and what a person should know of them.
     pub(crate) fn composed(&self, args: &BuildArgs) -> Result<(Vec<Member>, Vec<String>), Failure> {
-        let Composition { images, notes, .. } = self.composition(args)?;
+        let (Composition { images, notes, .. }, beside) = self.composition(args)?;
         let mut missing = Diagnostics::new();
         let mut members = Vec::new();
         for image in images {
@@ -46,14 +49,15 @@ impl Environment {
                 };
             }
             match spec_file.exists() {
-                true => members.push(self.member(image, spec_file, args)?),
+                true => members.push(self.member(image, spec_file, args, &beside)?),
                 false => missing.push(image.spec.missing),
             }
         }
         Ok(missing.finish((members, notes))?)
     }
 
-    fn composition(&self, args: &BuildArgs) -> Result<Composition, Failure> {
+    /// What compose files want, and the variables of the `.env` beside them.
+    fn composition(&self, args: &BuildArgs) -> Result<(Composition, Variables), Failure> {
         let mut files = Vec::new();
         for typed in &args.compose.files {
             files.extend(files_at(typed)?);
@@ -83,14 +87,15 @@ impl Environment {
             .map(|typed| typed.to_string_lossy().into_owned())
             .collect();
         let name = real.file_name().unwrap_or_default().to_string_lossy();
-        Ok(compose(&ComposeInputs {
+        let composition = compose(&ComposeInputs {
             files: &texts,
             folder: &folder,
             folder_name: &name,
             project: args.compose.project_name.as_deref(),
             variables: &|name| environment(name).or_else(|| beside.get(name).cloned()),
             wanted: &services,
-        })?)
+        })?;
+        Ok((composition, beside))
     }
 
     /// The variables of the `.env` beside the compose file, if there is one.
@@ -98,10 +103,10 @@ impl Environment {
         &self,
         file: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<BTreeMap<String, String>, Failure> {
+    ) -> Result<Variables, Failure> {
         match file.is_file() {
             true => Ok(dotenv(&text_of(file)?, environment)?),
-            false => Ok(BTreeMap::new()),
+            false => Ok(Variables::new()),
         }
     }
 
@@ -111,6 +116,7 @@ impl Environment {
         image: ComposedImage,
         spec_file: PathBuf,
         args: &BuildArgs,
+        beside: &Variables,
     ) -> Result<Member, Failure> {
         let is_typed = |name: &str| args.spec.args.iter().any(|typed| typed.name == name);
         let mut values = image.args;
@@ -122,7 +128,10 @@ impl Environment {
                     let headline = format!("cannot read the secret {}", path.display());
                     Failure::new(Blame::Input, headline).because(&error)
                 })?,
-                SecretPlace::Variable(name) => self.secret_variable(&name)?,
+                SecretPlace::Variable(name) => match ((self.variable)(&name), beside.get(&name)) {
+                    (None, Some(value)) => value.clone().into_bytes(),
+                    _ => self.secret_variable(&name)?,
+                },
             };
             secrets.push((id, bytes));
         }
