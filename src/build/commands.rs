@@ -4,6 +4,7 @@
 //! tree that it runs in is one of these things, by its own digest and not by the steps that made
 //! it: a step that comes to the same tree as before makes nothing behind it run again.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -78,15 +79,43 @@ impl Workshop<'_> {
             let text = format!("--offline: step {step} of stage {stage:?} runs without a network");
             self.observer.event(Event::Note { text: &text });
         }
-        let changes = self.run(prepared, place, &digest)?;
+        self.run_once(prepared, place, &digest)
+    }
+
+    /// Runs a command, unless somebody else is at the very same one: then their result is ours.
+    fn run_once(
+        &self,
+        prepared: Prepared,
+        place: &Place<'_>,
+        tree: &Digest,
+    ) -> Result<(Changeset, Origin), BuildError> {
+        let is_told = Cell::new(false);
+        let is_wanted = || {
+            if !is_told.replace(true) {
+                self.observer.event(Event::StepWaits {
+                    stage: place.setting.stage.name(),
+                    step: place.step.number,
+                });
+            }
+            !self.stop.is_pulled()
+        };
+        let _claim = self.store.claim_in_turn(&prepared.key, &is_wanted);
+        if let Some(changes) = self.remembered(&prepared.key, place)? {
+            return Ok((changes, Origin::Reused));
+        }
+        let key = prepared.key.digest();
+        let changes = self.run(prepared, place, tree)?;
+        self.contexts.crew.has_made(key);
         Ok((changes, Origin::Built))
     }
 
     /// The digest of a tree, for which all of its files must have been read once.
     pub(crate) fn identify(&self, tree: &Tree) -> Result<Digest, BuildError> {
         let changes = tree.as_changes();
-        read_digests(self.store, &unread(&changes), self.request.jobs)
+        let helpers = self.contexts.crew.all_hands();
+        read_digests(self.store, &unread(&changes), helpers.and_me())
             .map_err(BuildError::Content)?;
+        drop(helpers);
         Ok(changes.digest()?)
     }
 
@@ -226,7 +255,8 @@ impl Workshop<'_> {
         key: &KeyRecord,
         place: &Place<'_>,
     ) -> Result<Option<Changeset>, BuildError> {
-        if self.request.cache == CacheUse::BasesOnly {
+        let is_new = || self.contexts.crew.made(&key.digest());
+        if self.request.cache == CacheUse::BasesOnly && !is_new() {
             return Ok(None);
         }
         let Some(value) = self.store.record(key)? else {

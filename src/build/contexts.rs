@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::build::crew::Crew;
 use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer};
 use crate::build::request::BuildRequest;
@@ -18,6 +19,7 @@ use crate::tree::LayerPath;
 /// The contexts of one build, those of all its platforms.
 pub(crate) struct Contexts<'a> {
     request: &'a BuildRequest,
+    pub(crate) crew: &'a Crew,
     store: &'a Store,
     observer: &'a dyn Observer,
     /// Where the image goes.
@@ -54,12 +56,14 @@ enum State {
 impl<'a> Contexts<'a> {
     pub(crate) fn new(
         request: &'a BuildRequest,
+        crew: &'a Crew,
         store: &'a Store,
         observer: &'a dyn Observer,
         outputs: Vec<ImageSource>,
     ) -> Contexts<'a> {
         Contexts {
             request,
+            crew,
             store,
             observer,
             outputs,
@@ -91,7 +95,9 @@ impl<'a> Contexts<'a> {
             true => Wanted::All,
             false => Wanted::Below(planned.wanted.clone()),
         };
-        let mut survey = Survey::take(directory, &rules, &wanted, self.request.jobs)?;
+        let helpers = self.crew.all_hands();
+        let mut survey = Survey::take(directory, &rules, &wanted, helpers.and_me())?;
+        drop(helpers);
         let counts = survey.counts;
         self.observer.event(Event::ContextWalked {
             name: &planned.name,
@@ -144,7 +150,9 @@ impl<'a> Contexts<'a> {
             unreachable!("a build ends with the first error");
         };
         let index = FileIndex::load(self.store, &context.index)?;
-        let snapshot = Arc::new(Snapshot::of(&survey, index, self.request.jobs)?);
+        let helpers = self.crew.all_hands();
+        let snapshot = Arc::new(Snapshot::of(&survey, index, helpers.and_me())?);
+        drop(helpers);
         *state = State::Frozen(Arc::clone(&snapshot));
         Ok(snapshot)
     }

@@ -7,6 +7,7 @@ use crate::build::error::BuildError;
 use crate::build::stages::Workshop;
 use crate::layer::{ArchiveError, Limits, unpack_archive};
 use crate::oci::{Digest, Hasher};
+use crate::plan::key;
 use crate::plan::{KnownBy, PlannedFile};
 use crate::spec::{Diagnostic, Diagnostics, HttpUrl, SourceText, Spanned};
 use crate::steps::{SourceKind, download_path};
@@ -26,8 +27,12 @@ impl Workshop<'_> {
     ) -> Result<(Arc<Tree>, SourceKind), BuildError> {
         let digest = file.digest.value;
         if !self.store.contains_blob(&digest)? {
-            let source = &self.plan.source;
-            fetch_known(file, source, self.store, &self.registries.http)?;
+            // Another build may be at it.
+            let _claim = self.store.claim_soon(&key::work("fetch", &digest));
+            if !self.store.contains_blob(&digest)? {
+                let source = &self.plan.source;
+                fetch_known(file, source, self.store, &self.registries.http)?;
+            }
         }
         if file.unpack {
             let tree = unpack_archive(self.store, &digest, Limits::default(), 0);

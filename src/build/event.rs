@@ -86,6 +86,13 @@ pub enum Event<'a> {
         /// The step in one short line, such as `copy dist → /app`.
         title: &'a str,
     },
+    /// A step waits, because another build runs the very same command.
+    StepWaits {
+        /// The stage.
+        stage: &'a str,
+        /// Number of the step in its stage, from 1.
+        step: usize,
+    },
     /// The way in which commands are run was found.
     Sandbox {
         /// The tier: its letter and what it is.

@@ -39,12 +39,12 @@ pub(crate) fn evaluate(workshop: &Workshop<'_>) -> Result<Arc<Evaluated>, BuildE
         ..Board::default()
     });
     let changed = Condvar::new();
-    let work = || work(workshop, &done, &board, &changed);
+    let work = |who| work(workshop, who, &done, &board, &changed);
     std::thread::scope(|scope| {
-        for _ in 1..workshop.request.jobs.get().min(stages.len()) {
-            scope.spawn(work);
+        for _ in 1..workshop.contexts.crew.jobs().min(stages.len()) {
+            scope.spawn(|| work(Who::Helper));
         }
-        work();
+        work(Who::Seated);
     });
     let board = board
         .into_inner()
@@ -55,9 +55,20 @@ pub(crate) fn evaluate(workshop: &Workshop<'_>) -> Result<Arc<Evaluated>, BuildE
     }
 }
 
+/// Whose thread it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// The build's own, which is counted already.
+    Seated,
+    /// One that is only counted while it evaluates a stage. If there is none to spare, the others
+    /// will come to that stage.
+    Helper,
+}
+
 /// Takes stages whose needs are met, until there are none or one has failed. Then the commands of
 /// the others are stopped, too: nobody will see their results.
-fn work(workshop: &Workshop<'_>, done: &Done, board: &Mutex<Board>, changed: &Condvar) {
+fn work(workshop: &Workshop<'_>, who: Who, done: &Done, board: &Mutex<Board>, changed: &Condvar) {
+    let crew = workshop.contexts.crew;
     let stages = &workshop.plan.stages;
     let lock = || {
         board
@@ -72,7 +83,9 @@ fn work(workshop: &Workshop<'_>, done: &Done, board: &Mutex<Board>, changed: &Co
             return;
         }
         let next = (0..stages.len()).find(|&place| !held.begun[place] && is_ready(&stages[place]));
-        let Some(place) = next else {
+        let hands = next.map(|_| crew.helpers(usize::from(who == Who::Helper)));
+        let hands = hands.filter(|hands| who == Who::Seated || hands.count() > 0);
+        let (Some(place), Some(hands)) = (next, hands) else {
             held = changed
                 .wait(held)
                 .expect("no thread panics while it holds the board");
@@ -81,6 +94,7 @@ fn work(workshop: &Workshop<'_>, done: &Done, board: &Mutex<Board>, changed: &Co
         held.begun[place] = true;
         drop(held);
         let evaluated = workshop.stage(place, &stages[place], done);
+        drop(hands);
         held = lock();
         match evaluated {
             Ok(evaluated) => drop(done.0[place].set(Arc::new(evaluated))),

@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use crate::build::contexts::Contexts;
+use crate::build::crew::Crew;
 use crate::build::error::BuildError;
 use crate::build::event::Silent;
 use crate::build::request::BuildRequest;
@@ -53,7 +54,8 @@ pub fn mirror(request: &BuildRequest, into: &Path) -> Result<Mirror, BuildError>
     let plans = plans(request)?;
     let plan = &plans[0];
     let store = Store::open(&request.store_root)?;
-    let contexts = Contexts::new(request, &store, &Silent, request.outputs.clone());
+    let crew = Crew::of(request.jobs);
+    let contexts = Contexts::new(request, &crew, &store, &Silent, request.outputs.clone());
     let registries = RegistryClient::new(request.registries.clone());
     let workshop = Workshop::new(request, plan, &store, &Silent, &contexts, &registries);
     let spec_file = inside(into, &request.spec_file)?;

@@ -8,6 +8,7 @@
 mod bases;
 mod commands;
 mod contexts;
+mod crew;
 mod downloads;
 mod error;
 pub mod event;
@@ -28,6 +29,7 @@ mod study;
 mod target;
 mod verify;
 
+pub use crew::Crew;
 pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
@@ -37,7 +39,7 @@ pub use mirror::{Dockerfile, Mirror, mirror};
 pub use push::{PushLine, PushReport, PushRequest, push};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse, CommandSettings};
-pub use run::{build, outputs_of, plans, spec};
+pub use run::{build, build_beside, names_of, plans, spec};
 pub use shared_cache::{CacheMode, SharedCacheSettings};
 pub use study::{check_image, check_spec, inspect_image};
 pub use verify::{Difference, Verification, verify};

@@ -77,7 +77,7 @@ pub enum Origin {
     Base,
     /// The store had it from an earlier build.
     Cached,
-    /// The same bytes were made elsewhere in this build.
+    /// The same bytes were made elsewhere in this build, or in another at this moment.
     Reused,
     /// This build made it.
     Built,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::contexts::Contexts;
+use crate::build::crew::Crew;
 use crate::build::error::BuildError;
 use crate::build::event::{Event, Observer};
 use crate::build::outputs::{self, Outputs};
@@ -14,7 +15,7 @@ use crate::build::target::{MadeLayer, Target, target};
 use crate::image::{self, ConfigInputs, Image, ImageLayer, ImageSet, NewLayer, loader_notes};
 use crate::oci::{ImageConfig, Platform, Reference};
 use crate::plan::{Plan, PlanInputs, final_user, plan};
-use crate::spec::{self, BuildSpec, Diagnostics, ImageSource, ParseInputs};
+use crate::spec::{self, BuildSpec, Diagnostics, ParseInputs};
 use crate::store::Store;
 use crate::transport::registry::RegistryClient;
 
@@ -24,7 +25,22 @@ use crate::transport::registry::RegistryClient;
 /// A wrong spec with every problem in its place, and whatever a room fails with. Outputs and store
 /// are as they were then, but for what is whole.
 pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildReport, BuildError> {
+    build_beside(request, &Crew::of(request.jobs), observer)
+}
+
+/// The same beside other builds, with which it shares a crew: its threads, of which there are as
+/// many as the crew has and not as the request says, its base images, and whatever one of them
+/// makes that another one needs.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_beside(
+    request: &BuildRequest,
+    crew: &Crew,
+    observer: &dyn Observer,
+) -> Result<BuildReport, BuildError> {
     let plans = plans(request)?;
+    let _seat = crew.seat();
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
     let inputs = [request.spec_file.as_path(), &request.store_root];
@@ -39,7 +55,7 @@ pub fn build(request: &BuildRequest, observer: &dyn Observer) -> Result<BuildRep
     };
     let names = plans[0].names.clone();
     let wanted = request.outputs_or_default(&names);
-    let contexts = Contexts::new(request, &store, observer, wanted.clone());
+    let contexts = Contexts::new(request, crew, &store, observer, wanted.clone());
     let mut made = BTreeMap::new();
     let mut images = Vec::new();
     let mut lines = Vec::new();
@@ -165,16 +181,13 @@ fn parse(request: &BuildRequest, platform: &Platform) -> Result<BuildSpec, Diagn
     )
 }
 
-/// Where the image of a request goes: where it says, or else into an archive that is named after it.
+/// The names of the image of a request: those that it says, or else those of the spec.
 ///
 /// # Errors
 /// Everything that is wrong with the spec.
-pub fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, BuildError> {
-    if !request.outputs.is_empty() {
-        return Ok(request.outputs.clone());
-    }
+pub fn names_of(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
     let plans = plans(request)?;
-    Ok(request.outputs_or_default(&plans[0].names))
+    Ok(plans[0].names.clone())
 }
 
 /// A user that the base image brings is known only now.

@@ -1,6 +1,7 @@
 //! Stages, evaluated: every step becomes a changeset, and nothing is read but what steps look at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::build::bases::{self, Base};
@@ -426,20 +427,28 @@ impl<'a> Workshop<'a> {
                 total,
             });
         };
-        let base = bases::import(
-            source,
-            self.request.folder(),
-            &self.plan.platform,
-            self.store,
-            self.registries,
-            &watch,
-        )?;
-        self.observer.event(Event::BaseImported {
-            reference: &name,
-            layers: base.layers.len(),
-            bytes: base.layers.iter().map(|layer| layer.blob.size).sum(),
-        });
-        let base = Arc::new(base);
+        let folder = self.request.folder();
+        let import = || {
+            let platform = &self.plan.platform;
+            let (store, registries) = (self.store, self.registries);
+            let base = bases::import(source, folder, platform, store, registries, &watch)?;
+            self.observer.event(Event::BaseImported {
+                reference: &name,
+                layers: base.layers.len(),
+                bytes: base.layers.iter().map(|layer| layer.blob.size).sum(),
+            });
+            Ok(base)
+        };
+        let id = (
+            self.store.root().to_owned(),
+            source.clone(),
+            match source {
+                ImageSource::Registry(_) => PathBuf::new(),
+                _ => folder.to_owned(),
+            },
+            self.plan.platform.clone(),
+        );
+        let base = self.contexts.crew.base(id, self.store, import)?;
         images.insert(place, Arc::clone(&base));
         Ok(base)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::build::bases::{self, Base};
 use crate::build::contexts::Contexts;
+use crate::build::crew::Crew;
 use crate::build::error::BuildError;
 use crate::build::event::Observer;
 use crate::build::request::BuildRequest;
@@ -35,7 +36,8 @@ pub fn check_spec(
     let allowed = allowed.with_spec(&plan.source, &stage.stage.allow)?;
     let store = Store::open(&request.store_root)?;
     let registries = RegistryClient::new(request.registries.clone());
-    let contexts = Contexts::new(request, &store, observer, request.outputs.clone());
+    let crew = Crew::of(request.jobs);
+    let contexts = Contexts::new(request, &crew, &store, observer, request.outputs.clone());
     let workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
     let target = workshop.target()?;
     unpack_all(&workshop.bases(), &store)?;

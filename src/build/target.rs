@@ -196,11 +196,12 @@ fn provide(
         let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         observer.event(Event::LayerProgress { layer: place, done });
     };
+    let helpers = workshop.contexts.crew.all_hands();
     let options = WriteOptions {
         compression: compression(workshop),
         epoch: request.epoch,
         earlier: None,
-        threads: request.jobs,
+        threads: helpers.and_me(),
         progress: &progress,
     };
     let records = match request.cache {

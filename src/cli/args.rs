@@ -13,7 +13,7 @@ use clap_complete::Shell;
 
 use boxwright::explain::Code;
 use boxwright::oci::{DocumentFormat, Platform, Reference};
-use boxwright::spec::{ByteSize, Compression, ImageSource, Name, ValueError};
+use boxwright::spec::{ByteSize, Compression, Name, ValueError};
 
 mod bench;
 mod caches;
@@ -21,6 +21,7 @@ mod commands;
 mod compose;
 mod index;
 mod lock;
+mod output;
 mod push;
 mod registry;
 mod serve;
@@ -33,6 +34,7 @@ pub(crate) use commands::{CommandArgs, SecretSource};
 pub(crate) use compose::ComposeArgs;
 pub(crate) use index::IndexArgs;
 pub(crate) use lock::LockArgs;
+pub(crate) use output::{OutputArg, Prefix, parse_place};
 pub(crate) use push::PushArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs, NetworkArgs};
 pub(crate) use serve::ServeArgs;
@@ -130,6 +132,8 @@ Examples:
       Push the image, under all tags of the spec.
   boxwright build --profile prod
       Build with what `profiles: {prod: …}` of the spec says, into NAME-prod.tar.
+  boxwright build --workspace . -o docker://registry.example.com/team/
+      Build all members of boxwright.workspace.yaml side by side, and push them.
   boxwright build --compose compose.yaml
       Build all services of a compose file, an archive each; after `podman load -i` of each
       podman-compose starts them without building.
@@ -167,12 +171,19 @@ pub(crate) struct BuildArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to build")]
 pub(crate) struct SpecArgs {
-    /// The spec, or the folder of a boxwright.yaml; several are built one after the other
+    /// The spec, or the folder of a boxwright.yaml, by default this one; or members of --workspace
     ///
-    /// What they share, layers and results of commands, is made once. An image each goes where -o
-    /// says, which must be one layout (oci:DIR) then, or by default into an archive of its own.
-    #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath, help_heading = None::<&str>)]
+    /// Several are built side by side. What they share, layers and results of commands, is made
+    /// once. Where one fails, those that have begun are finished and no other is begun. Each goes
+    /// into an archive of its own, unless -o names a place for many.
+    #[arg(value_name = "SPEC|MEMBER", value_hint = ValueHint::AnyPath, help_heading = None::<&str>)]
     pub(crate) specs: Vec<PathBuf>,
+    /// Build the members of a workspace, all or those that are named
+    ///
+    /// FILE may be the folder of a boxwright.workspace.yaml. Its schema: boxwright schema
+    /// --workspace. --arg is given to all members whose specs declare the argument.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file", value_hint = ValueHint::AnyPath)]
+    pub(crate) workspace: Option<PathBuf>,
     /// The spec, where its file has another name
     #[arg(short, long, value_name = "FILE", conflicts_with = "specs", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
@@ -204,9 +215,15 @@ pub(crate) struct ResultArgs {
     /// docker-archive:FILE[:REF]  as `docker save` writes it
     /// docker://HOST/NAME[:TAG]   a registry; without TAG all tags of the spec
     ///
+    /// Places for many images, each under its own name; so is oci:DIR:
+    ///
+    /// oci-archive:DIR/           a folder, with an archive for each
+    /// docker-archive:DIR/        the same
+    /// docker://HOST/PREFIX/      a registry, with a repository for each
+    ///
     /// By default oci-archive:NAME.tar, or NAME-PROFILE.tar.
-    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = parse_output, verbatim_doc_comment)]
-    pub(crate) outputs: Vec<ImageSource>,
+    #[arg(short, long = "output", value_name = "OUTPUT", verbatim_doc_comment)]
+    pub(crate) outputs: Vec<OutputArg>,
     /// Name the image, instead of `image:` and `tags:` of the spec; may be given several times
     #[arg(short, long = "tag", value_name = "NAME[:TAG]", value_parser = parse_name)]
     pub(crate) tags: Vec<Reference>,
@@ -244,6 +261,9 @@ pub(crate) struct HowArgs {
     /// this option the lock is not looked at. See `boxwright lock`.
     #[arg(long)]
     pub(crate) locked: bool,
+    /// Of several images, build what can be built where one fails
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
     /// Do every step again, whatever the store has
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -390,7 +410,7 @@ pub(crate) struct GcArgs {
     pub(crate) format: JsonArgs,
 }
 
-/// Print the JSON Schema of the spec
+/// Print the JSON Schema of the spec, or of a workspace
 ///
 /// With it editors complete a spec and underline what is wrong.
 #[derive(Debug, Args)]
@@ -399,7 +419,11 @@ Examples:
   boxwright schema > boxwright.schema.json
       Then let the first line of the spec be:
       # yaml-language-server: $schema=boxwright.schema.json")]
-pub(crate) struct SchemaArgs {}
+pub(crate) struct SchemaArgs {
+    /// Print the schema of boxwright.workspace.yaml
+    #[arg(long)]
+    pub(crate) workspace: bool,
+}
 
 /// Print completions for a shell
 #[derive(Debug, Args)]
@@ -505,24 +529,6 @@ impl FromStr for Age {
             Some(days) => Ok(Age(std::time::Duration::from_secs(u64::from(days) * DAY))),
             None => boxwright::spec::parse_duration(text).map(Age),
         }
-    }
-}
-
-fn parse_output(text: &str) -> Result<ImageSource, ValueError> {
-    let kinds = "write oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME";
-    if !text.contains(':') {
-        return Err(ValueError::new("the kind of output is missing").help(kinds));
-    }
-    match text.parse()? {
-        // A registry is not what someone means who has mistyped a file.
-        ImageSource::Registry(_) if !text.starts_with("docker://") => {
-            Err(ValueError::new("the kind of output is missing").help(kinds))
-        }
-        ImageSource::Registry(reference) if reference.digest().is_some() => {
-            let message = "what is built has the digest that it has";
-            Err(ValueError::new(message).help("write docker://HOST/NAME:TAG"))
-        }
-        output => Ok(output),
     }
 }
 

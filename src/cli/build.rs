@@ -1,18 +1,16 @@
-//! `boxwright build`: a spec becomes an image.
+//! `boxwright build`: a spec becomes an image, several become several side by side.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use boxwright::build::{BuildReport, BuildRequest, Difference, Event, Observer as _};
-use boxwright::oci::{Digest, Reference};
-use boxwright::spec::ImageSource;
+use boxwright::oci::Reference;
 use boxwright::spec::compose::{Pin, PinPull};
 
 use crate::cli::args::BuildArgs;
 use crate::cli::cache;
 use crate::cli::corridor;
-use crate::cli::exit::{Blame, Failure};
+use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
 use crate::cli::settings::{Asked, Environment, ProgressStyle, scratch_folder};
@@ -20,7 +18,10 @@ use crate::cli::summary;
 use crate::cli::table::json_text;
 use crate::cli::terminal::{BOLD_RED, Terminal};
 
-/// Builds all specs, or with `--dry-run` shows the plan of one.
+mod places;
+mod several;
+
+/// Builds all that is asked for, or with `--dry-run` shows the plans.
 pub(crate) fn run(
     args: &BuildArgs,
     environment: &Environment,
@@ -34,9 +35,12 @@ pub(crate) fn run(
         notes.for_each(|text| progress.event(Event::Note { text }));
         progress.finish();
     }
-    let reports = match &mut asked.requests[..] {
-        [request] => one(request, args, terminal)?,
-        several => all(several, args, terminal)?,
+    let reports = match &asked.requests[..] {
+        [request] if !asked.is_group => one(request, args, terminal)?,
+        _ => {
+            places::leave_out_outputs(&mut asked);
+            several::build(&asked, args, terminal)?
+        }
     };
     match &args.compose.compose_lock {
         Some(file) => pin(&asked, &reports, file, terminal),
@@ -80,60 +84,6 @@ fn pin(
     Ok(())
 }
 
-/// Builds several specs one after the other. Each is told as if it were alone, then what they have
-/// in common.
-fn all(
-    requests: &mut [BuildRequest],
-    args: &BuildArgs,
-    terminal: &Terminal,
-) -> Result<Vec<BuildReport>, Failure> {
-    let style = ProgressStyle::decide(args.report.progress, terminal);
-    let tells = matches!(style, ProgressStyle::Live | ProgressStyle::Plain);
-    let places = each_has_its_place(requests)?;
-    // The image of one must not hold what the last run wrote for another.
-    for request in requests.iter_mut() {
-        request.left_out.extend(places.clone());
-    }
-    let mut reports = Vec::new();
-    for request in &*requests {
-        let progress = Progress::new(style, terminal);
-        let result = corridor::build(request, &progress);
-        cache::trim(&request.store_root);
-        let took = progress.finish();
-        let report = result?;
-        if tells {
-            terminal.say(&summary::render(&report, took, terminal.width()));
-        }
-        reports.push(report);
-    }
-    if tells {
-        terminal.say(&summary::shared(&reports));
-    }
-    let digests: Vec<Digest> = reports.iter().map(|report| report.manifest).collect();
-    summary::print(args.report.print, &digests, &reports, terminal)?;
-    Ok(reports)
-}
-
-/// No image may take the place of another. Gives the places of all.
-fn each_has_its_place(requests: &[BuildRequest]) -> Result<Vec<PathBuf>, Failure> {
-    let mut taken = BTreeMap::new();
-    let mut places = Vec::new();
-    for request in requests {
-        for output in corridor::outputs_of(request)? {
-            let is_shared = matches!(output, ImageSource::Layout { .. });
-            places.extend(output.path().map(Path::to_owned));
-            let before = taken.insert(output.to_string(), &request.spec_file);
-            if let Some(before) = before.filter(|_| !is_shared) {
-                let (one, two) = (before.display(), request.spec_file.display());
-                let headline = format!("the images of {one} and {two} would both be {output}");
-                return Err(Failure::new(Blame::CommandLine, headline)
-                    .hint("write -o oci:DIR for one layout of all, or build one after the other"));
-            }
-        }
-    }
-    Ok(places)
-}
-
 fn one(
     request: &BuildRequest,
     args: &BuildArgs,
@@ -147,6 +97,7 @@ fn one(
         }
         return Ok(Vec::new());
     }
+    places::make_folders(&args.result.outputs)?;
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
     let result = match args.how.verify {

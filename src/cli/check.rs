@@ -10,7 +10,7 @@ use crate::cli::exit::Failure;
 use crate::cli::image_argument;
 use crate::cli::progress::Progress;
 use crate::cli::report;
-use crate::cli::settings::{Environment, ProgressStyle};
+use crate::cli::settings::{Environment, Member, ProgressStyle};
 use crate::cli::table::{Align, Table, json_text};
 use crate::cli::terminal::Terminal;
 
@@ -35,7 +35,8 @@ pub(crate) fn run(
             )?
         }
         None => {
-            let request = environment.check_request(args, Path::new(&args.subject))?;
+            let member = Member::typed(Path::new(&args.subject))?;
+            let request = environment.check_request(args, member)?;
             let progress = Progress::new(ProgressStyle::Quiet, terminal);
             corridor::check_spec(&request, allowed, &progress)?
         }

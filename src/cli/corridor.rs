@@ -7,11 +7,12 @@ use std::error::Error;
 use std::path::Path;
 
 use boxwright::build::{
-    BuildError, BuildReport, BuildRequest, JoinReport, JoinRequest, LockScope, Locked, Mirror,
-    Observer, PushReport, PushRequest, Verification,
+    BuildError, BuildReport, BuildRequest, Crew, JoinReport, JoinRequest, LockScope, Locked,
+    Mirror, Observer, PushReport, PushRequest, Verification,
 };
 use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
+use boxwright::oci::Reference;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
 use boxwright::spec::compose::Pin;
 use boxwright::spec::{BuildSpec, ImageSource, Lock};
@@ -39,14 +40,18 @@ pub(crate) fn build(
     Ok(boxwright::build::build(request, observer)?)
 }
 
+/// Builds beside others.
+pub(crate) fn build_beside(
+    request: &BuildRequest,
+    crew: &Crew,
+    observer: &dyn Observer,
+) -> Result<BuildReport, Failure> {
+    Ok(boxwright::build::build_beside(request, crew, observer)?)
+}
+
 /// Pushes.
 pub(crate) fn push(request: &PushRequest, observer: &dyn Observer) -> Result<PushReport, Failure> {
     Ok(boxwright::build::push(request, observer)?)
-}
-
-/// Says where an image will go.
-pub(crate) fn outputs_of(request: &BuildRequest) -> Result<Vec<ImageSource>, Failure> {
-    Ok(boxwright::build::outputs_of(request)?)
 }
 
 /// Joins images of several platforms.
@@ -66,6 +71,11 @@ pub(crate) fn verify(
 /// Reads a spec.
 pub(crate) fn spec(request: &BuildRequest) -> Result<BuildSpec, Failure> {
     Ok(boxwright::build::spec(request)?)
+}
+
+/// The names of the image that a build would make.
+pub(crate) fn names(request: &BuildRequest) -> Result<Vec<Reference>, Failure> {
+    Ok(boxwright::build::names_of(request)?)
 }
 
 /// The first name of the image that a build would make, if it has one.

@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     Told(Box<Told>),
     /// The output says it already: `check` found errors.
     SaidAlready,
+    /// The same for another exit code: several images failed, and each was told of.
+    SaidWith(u8),
     /// Nobody reads standard output any more.
     BrokenPipe,
     /// clap's verdict on the command line, or help that was asked for.
@@ -121,6 +123,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::Spec(_) | Failure::SaidAlready => 1,
+            Failure::SaidWith(code) => *code,
             Failure::Told(told) => match told.blame {
                 Blame::Input => 1,
                 Blame::CommandLine => 2,
@@ -139,7 +142,10 @@ impl Failure {
             Failure::Spec(found) => diagnostics::render(found, width),
             Failure::Told(told) => told.render(),
             Failure::CommandLine(error) if error.use_stderr() => error.render().ansi().to_string(),
-            Failure::CommandLine(_) | Failure::SaidAlready | Failure::BrokenPipe => String::new(),
+            Failure::CommandLine(_)
+            | Failure::SaidAlready
+            | Failure::SaidWith(_)
+            | Failure::BrokenPipe => String::new(),
         }
     }
 }

@@ -78,7 +78,7 @@ fn run(environment: &Environment, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Bench(args)) => bench::run(args, environment, terminal),
         Some(Command::Cache(args)) => cache::run(args, environment, terminal),
         Some(Command::Doctor(args)) => doctor::run(args, environment, terminal),
-        Some(Command::Schema(_)) => schema::run(terminal),
+        Some(Command::Schema(args)) => schema::run(args, terminal),
         Some(Command::Completions(args)) => completions::run(args, terminal),
         Some(Command::Man(args)) => man::run(args, terminal),
     }

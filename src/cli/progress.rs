@@ -12,30 +12,50 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use boxwright::build::{Event, Observer};
+use boxwright::oci::Digest;
 
 use crate::cli::progress::line::Line;
 use crate::cli::progress::live::Live;
 use crate::cli::settings::ProgressStyle;
 use crate::cli::terminal::Terminal;
 
-/// Shows the events of one build.
+/// Shows the events of one build, or of several that go on side by side.
 pub(crate) struct Progress {
     style: ProgressStyle,
+    /// How wide the names of members are that stand before lines; 0 where there is one build only.
+    names: usize,
     terminal: Terminal,
     started: Instant,
     state: Mutex<State>,
 }
 
+/// Names of members take no more than this of a line.
+const MOST_NAME: usize = 24;
+
+/// Shows the events of one of several builds.
+pub(crate) struct MemberProgress<'a> {
+    progress: &'a Progress,
+    member: &'a str,
+}
+
 /// What must be remembered between events.
 struct State {
     /// When work began that is not finished.
-    running: HashMap<Work, Instant>,
-    /// Numbers of steps of stages.
-    steps: HashMap<String, usize>,
+    running: HashMap<Doing, Instant>,
+    /// Numbers of steps of stages, by the member and the stage.
+    steps: HashMap<(String, String), usize>,
     live: Option<Live>,
 }
 
-/// Work that has a beginning and an end.
+/// Work of a member that has a beginning and an end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Doing {
+    /// Empty where there is one build only.
+    member: String,
+    work: Work,
+}
+
+/// What is worked on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Work {
     Step(String, usize),
@@ -48,6 +68,8 @@ enum Work {
 #[derive(Serialize)]
 struct Stamped<'a> {
     ms: u128,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    member: &'a str,
     #[serde(flatten)]
     event: Event<'a>,
 }
@@ -62,9 +84,65 @@ impl Progress {
         };
         Progress {
             style,
+            names: 0,
             terminal: *terminal,
             started: Instant::now(),
             state: Mutex::new(state),
+        }
+    }
+
+    /// The same for several builds with these names.
+    pub(crate) fn of_members(
+        style: ProgressStyle,
+        terminal: &Terminal,
+        names: &[String],
+    ) -> Progress {
+        let longest = names.iter().map(|name| name.chars().count()).max();
+        Progress {
+            names: longest.unwrap_or(0).clamp(1, MOST_NAME),
+            ..Progress::new(style, terminal)
+        }
+    }
+
+    /// Shows the events of one of several builds.
+    pub(crate) fn of<'a>(&'a self, member: &'a str) -> MemberProgress<'a> {
+        MemberProgress {
+            progress: self,
+            member,
+        }
+    }
+
+    /// Tells that one of several builds is over, and how.
+    pub(crate) fn member_is_done(&self, member: &str, result: Result<&Digest, ()>, took: Duration) {
+        if !matches!(self.style, ProgressStyle::Live | ProgressStyle::Plain) {
+            return;
+        }
+        let line = Line::of_member_done(result, took).prefixed(member, self.names);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut state.live {
+            Some(live) => live.member_is_done(member, &line),
+            None => self.terminal.say(&format!("{line}\n")),
+        }
+    }
+
+    fn take(&self, member: &str, event: Event<'_>) {
+        let now = Instant::now();
+        // A panic in another thread must not silence the rest.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let took = state.note(member, &event, now);
+        match self.style {
+            ProgressStyle::Json => print_json(member, &event, now - self.started),
+            ProgressStyle::Quiet if !matches!(event, Event::Warning { .. }) => {}
+            ProgressStyle::Live | ProgressStyle::Plain | ProgressStyle::Quiet => {
+                let steps = state.steps_of(member, &event);
+                let line = Line::of(&event, steps, took);
+                let line = line.map(|line| line.prefixed(member, self.names));
+                match (&mut state.live, line) {
+                    (Some(live), line) => live.update(member, &event, line),
+                    (None, Some(line)) => self.terminal.say(&format!("{line}\n")),
+                    (None, None) => {}
+                }
+            }
         }
     }
 
@@ -83,57 +161,57 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, event: Event<'_>) {
-        let now = Instant::now();
-        // A panic in another thread must not silence the rest.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let took = state.note(&event, now);
-        match self.style {
-            ProgressStyle::Json => print_json(&event, now - self.started),
-            ProgressStyle::Quiet if !matches!(event, Event::Warning { .. }) => {}
-            ProgressStyle::Live | ProgressStyle::Plain | ProgressStyle::Quiet => {
-                let steps = state.steps_of(&event);
-                let line = Line::of(&event, steps, took);
-                match (&mut state.live, line) {
-                    (Some(live), line) => live.update(&event, line),
-                    (None, Some(line)) => self.terminal.say(&format!("{line}\n")),
-                    (None, None) => {}
-                }
-            }
-        }
+        self.take("", event);
+    }
+}
+
+impl Observer for MemberProgress<'_> {
+    fn event(&self, event: Event<'_>) {
+        self.progress.take(self.member, event);
     }
 }
 
 impl State {
     /// Remembers beginnings; at an end tells how long it took.
-    fn note(&mut self, event: &Event<'_>, now: Instant) -> Option<Duration> {
+    fn note(&mut self, member: &str, event: &Event<'_>, now: Instant) -> Option<Duration> {
+        let doing = |work| Doing {
+            member: member.to_owned(),
+            work,
+        };
         match *event {
             Event::StageStarted { stage, steps } => {
-                self.steps.insert(stage.to_owned(), steps);
+                let of = (member.to_owned(), stage.to_owned());
+                self.steps.insert(of, steps);
                 None
             }
             Event::StepStarted { stage, step, .. } => {
-                self.running.insert(Work::Step(stage.to_owned(), step), now);
+                let work = doing(Work::Step(stage.to_owned(), step));
+                self.running.insert(work, now);
                 None
             }
             Event::LayerStarted { layer, .. } => {
-                self.running.insert(Work::Layer(layer), now);
+                self.running.insert(doing(Work::Layer(layer)), now);
                 None
             }
             Event::BaseFetched { reference, .. } => {
-                let work = Work::Base(reference.to_owned());
+                let work = doing(Work::Base(reference.to_owned()));
                 self.running.entry(work).or_insert(now);
                 None
             }
             Event::BaseImported { reference, .. } => {
-                let began = self.running.remove(&Work::Base(reference.to_owned()));
+                let began = self
+                    .running
+                    .remove(&doing(Work::Base(reference.to_owned())));
                 began.map(|began| now - began)
             }
             Event::StepFinished { stage, step, .. } => {
-                let began = self.running.remove(&Work::Step(stage.to_owned(), step));
+                let began = self
+                    .running
+                    .remove(&doing(Work::Step(stage.to_owned(), step)));
                 began.map(|began| now - began)
             }
             Event::LayerFinished { layer, .. } => {
-                let began = self.running.remove(&Work::Layer(layer));
+                let began = self.running.remove(&doing(Work::Layer(layer)));
                 began.map(|began| now - began)
             }
             _ => None,
@@ -141,19 +219,21 @@ impl State {
     }
 
     /// How many steps the event's stage has.
-    fn steps_of(&self, event: &Event<'_>) -> Option<usize> {
+    fn steps_of(&self, member: &str, event: &Event<'_>) -> Option<usize> {
         match event {
             Event::StepStarted { stage, .. } | Event::StepFinished { stage, .. } => {
-                self.steps.get(*stage).copied()
+                let of = (member.to_owned(), (*stage).to_owned());
+                self.steps.get(&of).copied()
             }
             _ => None,
         }
     }
 }
 
-fn print_json(event: &Event<'_>, since: Duration) {
+fn print_json(member: &str, event: &Event<'_>, since: Duration) {
     let stamped = Stamped {
         ms: since.as_millis(),
+        member,
         event: *event,
     };
     if let Ok(mut line) = serde_json::to_vec(&stamped) {
@@ -202,35 +282,46 @@ mod tests {
             bytes: 0,
         };
         state.note(
+            "",
             &Event::StageStarted {
                 stage: "a",
                 steps: 4,
             },
             begin,
         );
-        assert_eq!(state.note(&started("a"), after(0)), None);
-        assert_eq!(state.note(&started("b"), after(100)), None);
+        assert_eq!(state.note("", &started("a"), after(0)), None);
+        assert_eq!(state.note("", &started("b"), after(100)), None);
         assert_eq!(
-            state.note(&finished("a"), after(300)),
+            state.note("", &finished("a"), after(300)),
             Some(Duration::from_millis(300))
         );
         assert_eq!(
-            state.note(&finished("b"), after(300)),
+            state.note("", &finished("b"), after(300)),
             Some(Duration::from_millis(200))
         );
-        assert_eq!(state.note(&finished("b"), after(400)), None);
-        assert_eq!(state.steps_of(&finished("a")), Some(4));
-        assert_eq!(state.steps_of(&finished("b")), None);
+        assert_eq!(state.note("", &finished("b"), after(400)), None);
+        assert_eq!(state.steps_of("", &finished("a")), Some(4));
+        assert_eq!(state.steps_of("", &finished("b")), None);
     }
 
     #[test]
-    fn json_events_carry_their_time() {
+    fn json_events_carry_their_time_and_their_member() {
         let stamped = Stamped {
             ms: 12,
+            member: "",
             event: Event::Note { text: "n" },
         };
         let json = serde_json::to_string(&stamped).unwrap();
         assert_eq!(json, r#"{"ms":12,"event":"note","text":"n"}"#);
+        let of_one = Stamped {
+            member: "auth",
+            ..stamped
+        };
+        let json = serde_json::to_string(&of_one).unwrap();
+        assert_eq!(
+            json,
+            r#"{"ms":12,"member":"auth","event":"note","text":"n"}"#
+        );
     }
 
     #[test]

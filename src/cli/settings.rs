@@ -15,8 +15,10 @@ use crate::cli::terminal::Terminal;
 
 mod composed;
 mod requests;
+mod workspace;
 
-pub(crate) use requests::Asked;
+pub(crate) use requests::{Asked, Member};
+
 
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
 #[derive(Clone, Copy)]

@@ -1,6 +1,5 @@
 //! The summary of a build: the image, its layers, where it went and what to do with it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -18,6 +17,10 @@ use crate::cli::progress::line::counted;
 use crate::cli::progress::shown;
 use crate::cli::table::{Align, Table, json_text};
 use crate::cli::terminal::{BOLD, DIM, Terminal};
+
+mod members;
+
+pub(crate) use members::{MemberLine, members};
 
 /// The summary, with styles, at most `width` characters wide where names allow.
 pub(crate) fn render(report: &BuildReport, took: Duration, width: usize) -> String {
@@ -84,20 +87,6 @@ pub(crate) fn print(
         }
         Some(PrintArg::Json) => terminal.print(&json_text(report)),
     }
-}
-
-/// What several images have in common: their layers, each blob counted once.
-pub(crate) fn shared(reports: &[BuildReport]) -> String {
-    let layers = reports.iter().flat_map(|report| &report.layers);
-    let blobs: BTreeMap<Digest, u64> = layers.map(|layer| (layer.digest, layer.size)).collect();
-    let sum: u64 = reports.iter().map(BuildReport::size).sum();
-    format!(
-        "\n{BOLD}{}{BOLD:#}, {} in {} of layers; each by itself {}\n",
-        counted(reports.len() as u64, "image"),
-        Size(blobs.values().sum()),
-        counted(blobs.len() as u64, "blob"),
-        Size(sum),
-    )
 }
 
 /// The summary of an index: the images in it, and where it went.
@@ -389,6 +378,37 @@ mod tests {
                 .all(|line| ascii_width(line) <= 80)
         );
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_summary_of_several() {
+        let second = BuildReport {
+            layers: vec![
+                layer("docker.io/library/node:20-alpine", 45_100_000, Origin::Base),
+                layer("copy . → /app", 2_000, Origin::Built),
+            ],
+            outputs: vec![output(OutputKind::OciArchive, "gateway.tar", None)],
+            ..report()
+        };
+        let lines = [
+            MemberLine::Built {
+                name: "platform/auth-service",
+                report: &report(),
+                took: Duration::from_millis(12_340),
+            },
+            MemberLine::Failed("platform/billing"),
+            MemberLine::Built {
+                name: "gateway",
+                report: &second,
+                took: Duration::from_secs(75),
+            },
+            MemberLine::NotBegun("notify"),
+        ];
+        let text = plain(&members(&lines, 80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        insta::assert_snapshot!(text);
+        let none = plain(&members(&lines[1..2], 80));
+        assert!(!none.contains("0 images"), "{none}");
     }
 
     #[test]

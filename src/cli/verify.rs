@@ -16,7 +16,7 @@ use boxwright::spec::BuildSpec;
 use crate::cli::args::{RequireArg, RunnerArg, SkipArg, VerifyArgs};
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
-use crate::cli::settings::{Environment, scratch_folder};
+use crate::cli::settings::{Environment, Member, scratch_folder};
 use crate::cli::table::json_text;
 use crate::cli::terminal::Terminal;
 use crate::cli::verify::measure::{Built, Rebuild};
@@ -40,13 +40,13 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let scratch = scratch_folder(args.scratch.as_deref())?;
     // What is wrong with any of the specs is told before the first is built.
-    let subjects: Result<Vec<Subject>, Failure> = args
-        .specs
-        .iter()
+    let members = environment.members(args.workspace.as_deref(), &args.specs, &args.args)?;
+    let subjects: Result<Vec<Subject>, Failure> = members
+        .into_iter()
         .enumerate()
-        .map(|(number, spec)| {
+        .map(|(number, member)| {
             let place = scratch.path().join(number.to_string());
-            Subject::read(args, environment, spec, &place)
+            Subject::read(args, environment, member, &place)
         })
         .collect();
     let subjects = subjects?;
@@ -112,6 +112,8 @@ fn runner(
 
 /// One spec that is to be verified.
 struct Subject {
+    /// The member of a workspace, else the spec's file.
+    name: String,
     request: BuildRequest,
     spec: BuildSpec,
     /// The image's first name, and what it runs on.
@@ -125,21 +127,29 @@ impl Subject {
     fn read(
         args: &VerifyArgs,
         environment: &Environment,
-        spec: &Path,
+        member: Member,
         place: &Path,
     ) -> Result<Subject, Failure> {
-        let mut request = environment.verify_request(args, spec, place)?;
+        let name = match args.workspace {
+            Some(_) => member.name.clone(),
+            None => member.spec_file.display().to_string(),
+        };
+        let mut request = environment.verify_request(args, member, place)?;
         let spec = corridor::spec(&request)?;
         let host = Platform::host();
-        let platform = match &spec.platforms[..] {
-            [first, ..] if !spec.platforms.iter().any(|one| one.value == host) => {
-                first.value.clone()
-            }
+        let said = spec.platforms.iter().map(|one| one.value.clone());
+        let said = match request.platforms.is_empty() {
+            true => said.collect(),
+            false => std::mem::take(&mut request.platforms),
+        };
+        let platform = match &said[..] {
+            [first, ..] if !said.contains(&host) => first.clone(),
             _ => host,
         };
         request.platforms = vec![platform.clone()];
         let named = corridor::name(&request)?;
         Ok(Subject {
+            name,
             image: named.unwrap_or_else(|| "an image without a name".to_owned()),
             request,
             spec,
@@ -159,7 +169,6 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn verify(&self, subject: Subject) -> Result<Acceptance, Failure> {
-        let name = subject.request.spec_file.display().to_string();
         fs::create_dir_all(&subject.place)
             .map_err(|error| Failure::system("make a scratch folder", &error))?;
         let allowed = Allowed::from_iter(self.args.allow.iter().copied());
@@ -183,7 +192,7 @@ impl Run<'_> {
         };
         measure::clear(&subject.place)?;
         let figures = Figures {
-            spec: name,
+            spec: subject.name,
             image: subject.image,
             platform: subject.platform.to_string(),
             runner: self.runner.as_ref().ok().map(|one| one.name().to_owned()),

@@ -108,25 +108,58 @@ pub fn provide(
     records: Records,
     options: &WriteOptions<'_>,
 ) -> Result<Provided, LayerError> {
-    let shape = key::layer_shape(&changes.shape()?, ENCODER);
-    if records == Records::Use {
-        let unread = unread(changes);
-        if !unread.is_empty() && store.record(&shape)?.is_some() {
-            read_digests(store, &unread, options.threads)?;
-        }
-        if let Ok(changeset) = changes.digest()
-            && let Some(layer) = find(&changeset, store, options.compression, options.epoch)?
-        {
-            // Whoever takes this layer over wants to know these, too.
-            store.touch(&shape);
-            store.touch(&key::frame_table(&layer.digest));
-            return Ok(Provided {
-                layer,
-                changeset,
-                written: None,
-            });
-        }
+    let names = changes.shape()?;
+    let shape = key::layer_shape(&names, ENCODER);
+    if records == Records::Ignore {
+        return made(changes, store, slot, records, options, &shape);
     }
+    if let Some(known) = known(changes, store, options, &shape)? {
+        return Ok(known);
+    }
+    // What is in the layer may only be known when it is written.
+    let _claim = store.claim_soon(&key::work("layer", &names));
+    match known(changes, store, options, &shape)? {
+        Some(known) => Ok(known),
+        None => made(changes, store, slot, records, options, &shape),
+    }
+}
+
+/// The layer, if the store has it.
+fn known(
+    changes: &Changeset,
+    store: &Store,
+    options: &WriteOptions<'_>,
+    shape: &KeyRecord,
+) -> Result<Option<Provided>, LayerError> {
+    let unread = unread(changes);
+    if !unread.is_empty() && store.record(shape)?.is_some() {
+        read_digests(store, &unread, options.threads)?;
+    }
+    let Ok(changeset) = changes.digest() else {
+        return Ok(None);
+    };
+    let found = find(&changeset, store, options.compression, options.epoch)?;
+    Ok(found.map(|layer| {
+        // Whoever takes this layer over wants to know these, too.
+        store.touch(shape);
+        store.touch(&key::frame_table(&layer.digest));
+        Provided {
+            layer,
+            changeset,
+            written: None,
+        }
+    }))
+}
+
+/// The layer, written now.
+fn made(
+    changes: &Changeset,
+    store: &Store,
+    slot: &[&str],
+    records: Records,
+    options: &WriteOptions<'_>,
+    shape: &KeyRecord,
+) -> Result<Provided, LayerError> {
     let compression = options.compression.to_string();
     let library = options.compression.library();
     let slot = key::layer_slot(slot, ENCODER, &compression, library, options.epoch);
@@ -147,7 +180,7 @@ pub fn provide(
     store.put_record_with_blobs(&frames, &table.encode(), &blobs)?;
     store.put_record_with_blobs(&slot, layer.digest.raw(), &blobs)?;
     store.put_record_with_blobs(&key, &encode(&layer), &blobs)?;
-    store.put_record_with_blobs(&shape, &[], &blobs)?;
+    store.put_record_with_blobs(shape, &[], &blobs)?;
     Ok(Provided {
         layer,
         changeset,

@@ -14,7 +14,7 @@ use crate::layer::header::{OPAQUE_NAME, WHITEOUT_PREFIX};
 use crate::layer::reader::{Limits, TarEntry, TarKind, TarReader};
 use crate::oci::{Codec, DiffId, Digest, HashingReader};
 use crate::plan::key;
-use crate::store::Store;
+use crate::store::{KeyRecord, Store};
 use crate::tree::{
     BlobRange, Change, Changeset, Content, Detail, Entry, File, Inline, Inode, LayerPath, Node,
 };
@@ -61,14 +61,12 @@ pub fn index(
     space: u64,
 ) -> Result<IndexedLayer, LayerError> {
     let key = key::layer_index(&layer.digest, &layer.diff_id, READER);
-    if let Some(record) = store.record(&key)?
-        && let Some((size, listing)) = record.split_first_chunk::<8>()
-        && let Ok(changes) = Changeset::read_listing(listing, space)
-    {
-        return Ok(IndexedLayer {
-            changes,
-            uncompressed_size: u64::from_le_bytes(*size),
-        });
+    if let Some(known) = recall(store, &key, space)? {
+        return Ok(known);
+    }
+    let _claim = store.claim_soon(&key);
+    if let Some(known) = recall(store, &key, space)? {
+        return Ok(known);
     }
     let indexed = read(store, layer, limits, space)?;
     let mut record = indexed.uncompressed_size.to_le_bytes().to_vec();
@@ -79,11 +77,26 @@ pub fn index(
     Ok(indexed)
 }
 
+fn recall(store: &Store, key: &KeyRecord, space: u64) -> Result<Option<IndexedLayer>, LayerError> {
+    let record = store.record(key)?;
+    let split = record.as_deref().and_then(<[u8]>::split_first_chunk::<8>);
+    Ok(split.and_then(|(size, listing)| {
+        Some(IndexedLayer {
+            changes: Changeset::read_listing(listing, space).ok()?,
+            uncompressed_size: u64::from_le_bytes(*size),
+        })
+    }))
+}
+
 /// Makes sure that the uncompressed layer is in the store, where contents are read from.
 ///
 /// # Errors
 /// As [`index`], and a full disk.
 pub fn unpack(store: &Store, layer: &LayerBlob, limits: Limits) -> Result<(), LayerError> {
+    if store.contains_blob(&layer.diff_id.0)? {
+        return Ok(());
+    }
+    let _claim = store.claim_soon(&key::work("unpack", &layer.diff_id.0));
     if store.contains_blob(&layer.diff_id.0)? {
         return Ok(());
     }

@@ -60,6 +60,13 @@ pub fn archive(archive: &Digest, reader: u32) -> KeyRecord {
         .field("reader", reader)
 }
 
+/// Work that one does at a time, on what has this digest. Nothing is recorded under it: it names
+/// what is claimed where a record's own key cannot, because what is made is no record or is found
+/// out by making it.
+pub fn work(what: &str, on: &Digest) -> KeyRecord {
+    KeyRecord::new("work").field("what", what).field("on", on)
+}
+
 /// The kind of the records under [`pulled`].
 pub const PULLED: &str = "pulled";
 

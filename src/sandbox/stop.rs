@@ -30,6 +30,11 @@ impl StopSwitch {
         }
     }
 
+    /// Whether it was pulled.
+    pub fn is_pulled(&self) -> bool {
+        self.state().is_pulled
+    }
+
     /// Minds a run until the guard is dropped.
     pub(crate) fn mind(&self, socket: &UnixStream) -> io::Result<Minded> {
         let socket = socket.try_clone()?;

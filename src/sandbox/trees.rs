@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::oci::Digest;
+use crate::plan::key;
 use crate::sandbox::caches::used_now;
 use crate::sandbox::changes::{Found, Reading, collect};
 use crate::sandbox::error::{SandboxError, Setup};
@@ -103,11 +104,13 @@ fn unpacked(
     settings: &SandboxSettings,
     store: &Store,
 ) -> Result<PathBuf, SandboxError> {
-    if folder.exists() {
-        // The listing's time says when the tree was last used. It is no harm if that is wrong.
-        if let Ok(listing) = fs::File::open(folder.join(LISTING)) {
-            let _ = used_now(&listing);
-        }
+    if is_unpacked(folder) {
+        return Ok(folder.join(ROOT));
+    }
+    let name = folder.file_name().unwrap_or_default();
+    let work = key::work("unpack", &Digest::of(name.as_encoded_bytes()));
+    let _claim = store.claim_in_turn(&work, &|| !settings.stop.is_pulled());
+    if is_unpacked(folder) {
         return Ok(folder.join(ROOT));
     }
     let trees = folder.parent().unwrap_or(Path::new(""));
@@ -133,6 +136,16 @@ fn unpacked(
             Err(error)
         }
     }
+}
+
+/// Whether the tree is there, which is then used now.
+fn is_unpacked(folder: &Path) -> bool {
+    let is_there = folder.exists();
+    // The listing's time says when the tree was last used. It is no harm if that is wrong.
+    if is_there && let Ok(listing) = fs::File::open(folder.join(LISTING)) {
+        let _ = used_now(&listing);
+    }
+    is_there
 }
 
 /// The store's folder for other processes, which work elsewhere.

@@ -245,7 +245,7 @@ fn too_long(text: &str) -> ExpandError {
 }
 
 /// The word most like `word`, if any is like it at all.
-pub(crate) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let most = match word.len() {
         0..=2 => 1,
         3..=5 => 2,

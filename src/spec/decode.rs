@@ -18,6 +18,7 @@ pub(crate) mod shapes;
 mod stage;
 mod step;
 mod top;
+pub(crate) mod workspace;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::spec::source::{SourceText, Span};
 
 pub(crate) use lock::decode_lock;
 pub(crate) use top::decode;
+pub(crate) use workspace::decode_workspace;
 
 /// What decoding needs to know and what it has found so far.
 pub(crate) struct Decoder<'a> {
@@ -40,6 +42,8 @@ pub(crate) struct Decoder<'a> {
     poisoned: BTreeSet<String>,
     /// Bytes that expansion may still make, over the whole spec.
     expansion: usize,
+    /// Whether texts mean what is written: there are no arguments.
+    is_literal: bool,
     diagnostics: Diagnostics,
 }
 
@@ -53,7 +57,16 @@ impl<'a> Decoder<'a> {
             args: Args::default(),
             poisoned: BTreeSet::new(),
             expansion: MOST_EXPANDED,
+            is_literal: false,
             diagnostics: Diagnostics::new(),
+        }
+    }
+
+    /// For files in which `${…}` means nothing.
+    pub(crate) fn literal(source: &'a Arc<SourceText>) -> Decoder<'a> {
+        Decoder {
+            is_literal: true,
+            ..Decoder::new(source)
         }
     }
 
@@ -76,6 +89,9 @@ impl<'a> Decoder<'a> {
 
     /// The text of a scalar with its arguments replaced.
     fn expanded(&mut self, text: &str, span: Span) -> Option<String> {
+        if self.is_literal {
+            return Some(text.to_owned());
+        }
         self.expand_by(text, span, Args::expand)
     }
 

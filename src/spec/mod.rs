@@ -4,8 +4,9 @@
 //! platform to build for.
 //! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
-//! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`].
-//! So do compose files, which say what of others' is built from specs: texts → [`Composition`].
+//! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`], and so
+//! does the list of specs that are built together: text → [`Workspace`];
+//! and compose files, which say what of others' is built from specs: texts → [`Composition`].
 //!
 //! This room never reads a file and never asks whether a stage, a user or a path exists: what
 //! concerns the graph of stages is `plan`'s, what concerns trees is `steps`'. The language is
@@ -30,6 +31,7 @@ pub mod schema;
 pub mod source;
 pub mod units;
 pub mod value;
+pub mod workspace;
 mod yaml;
 
 pub use action::{
@@ -37,7 +39,7 @@ pub use action::{
     Step, Write, WriteSource,
 };
 pub use arguments::ExpandError;
-pub(crate) use arguments::nearest;
+pub use arguments::nearest;
 pub use budget::Budget;
 pub use compose::{ComposeInputs, ComposedImage, Composition, SecretPlace, SpecPlace, compose};
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
@@ -46,12 +48,13 @@ pub use error::ValueError;
 pub use image_source::ImageSource;
 pub use lock::{Lock, LockedFile, LockedImage};
 pub use model::{Allow, Args, Base, BuildSpec, Contexts, Format, NewGroup, NewUser, Origin, Stage};
-pub use parse::{ParseInputs, parse};
+pub use parse::{ParseInputs, declared_args, parse};
 pub use path::{AbsolutePath, ContextPath, ImagePath};
 pub use profile::Profile;
-pub use schema::{schema, schema_text};
+pub use schema::{schema, schema_text, workspace_schema, workspace_schema_text};
 pub use source::{LineColumn, SourceText, Span, Spanned};
 pub use units::{ByteSize, parse_duration};
 pub use value::{
     AccountName, Compression, HttpUrl, Identity, Name, Owner, Port, Protocol, Signal, Tag,
 };
+pub use workspace::{Argument, Member, MemberTag, Workspace};

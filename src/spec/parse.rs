@@ -1,5 +1,6 @@
 //! The door of the room: text and inputs in, spec or diagnostics out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::oci::Platform;
@@ -7,7 +8,7 @@ use crate::spec::decode::{Decoder, decode};
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
 use crate::spec::model::BuildSpec;
 use crate::spec::source::{SourceText, Span};
-use crate::spec::yaml;
+use crate::spec::yaml::{self, Node, Value};
 
 /// What a spec depends on besides its text.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,21 @@ pub fn parse(source: &Arc<SourceText>, inputs: &ParseInputs<'_>) -> Result<Build
             .into());
     };
     decode(Decoder::new(source), &root, inputs)
+}
+
+/// The names of the arguments that a spec declares.
+///
+/// # Errors
+/// A text that is no YAML. What else is wrong with the spec is for [`parse`] to tell.
+pub fn declared_args(source: &Arc<SourceText>) -> Result<BTreeSet<String>, Diagnostics> {
+    let entries = |node: Option<&Node>| match node.map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.clone(),
+        _ => Vec::new(),
+    };
+    let top = entries(yaml::parse(source)?.as_ref());
+    let args = top.iter().find(|entry| entry.key.value == "args");
+    let declared = entries(args.map(|entry| &entry.value)).into_iter();
+    Ok(declared.map(|entry| entry.key.value).collect())
 }
 
 /// The first instruction, if the text begins as Dockerfiles do.

@@ -18,17 +18,27 @@ use crate::spec::model::{Allow, Args, Base, BuildSpec, Format, Origin};
 use crate::spec::path::{AbsolutePath, ContextPath, ImagePath};
 use crate::spec::units::ByteSize;
 use crate::spec::value::{AccountName, Compression, HttpUrl, Identity, Name, Owner, Signal, Tag};
+use crate::spec::workspace::Workspace;
 use crate::tree::ModeChange;
 
 /// The schema of a spec.
 pub fn schema() -> Value {
+    schema_of::<BuildSpec>("Boxwright spec")
+}
+
+/// The schema of a workspace.
+pub fn workspace_schema() -> Value {
+    schema_of::<Workspace>("Boxwright workspace")
+}
+
+fn schema_of<T: JsonSchema>(title: &str) -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    let mut schema = generator.into_root_schema_for::<BuildSpec>();
+    let mut schema = generator.into_root_schema_for::<T>();
     // Contexts are two keys of the spec itself; all keys are known once they are put together.
     if schema.remove("unevaluatedProperties").is_some() {
         schema.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
-    schema.insert("title".to_owned(), json!("Boxwright spec"));
+    schema.insert("title".to_owned(), json!(title));
     sorted(schema.to_value())
 }
 
@@ -51,6 +61,12 @@ fn sorted(value: Value) -> Value {
 /// The schema as `boxwright schema` prints it and as `specs/boxwright.schema.json` holds it.
 pub fn schema_text() -> String {
     format!("{:#}\n", schema())
+}
+
+/// The schema as `boxwright schema --workspace` prints it and as
+/// `specs/boxwright.workspace.schema.json` holds it.
+pub fn workspace_schema_text() -> String {
+    format!("{:#}\n", workspace_schema())
 }
 
 /// A text, where a number or a truth value is a text as written: labels, variables, arguments of

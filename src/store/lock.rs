@@ -4,8 +4,10 @@
 //! is ever left behind. A build that finds no one else sweeps what killed ones left, before it
 //! shares the store.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -51,6 +53,9 @@ impl Lock {
     }
 }
 
+/// So long it may take until a claim is noticed to be free.
+const LONGEST_NAP: Duration = Duration::from_millis(50);
+
 /// A piece of work that no other process does meanwhile; dropping it lets others do it.
 #[derive(Debug)]
 pub struct Claim {
@@ -65,14 +70,50 @@ impl Store {
     /// # Errors
     /// The file system failing.
     pub fn claim(&self, key: &KeyRecord) -> Result<Option<Claim>, StoreError> {
-        let name = format!("claim-{}", key.digest().hex());
-        let path = self.root().join("tmp").join(name);
+        let path = self.claim_path(key);
         let file = open(&path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Claim { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(StoreError::io("lock", &path)(error.into())),
         }
+    }
+
+    /// Claims the work that `key` names as soon as nobody else is at it. Whoever had to wait should
+    /// look whether it is done before doing it again.
+    ///
+    /// A claim keeps others from the same work, and nothing from being right without it: a store
+    /// that cannot lock gives none, and so does `is_wanted` saying no while another is at it, which
+    /// it is asked again and again.
+    ///
+    /// **No deadlock.** Claims are held for one command, one tree, one layer or one file that is
+    /// fetched, in this order: whoever holds one takes only claims that come later in it.
+    pub fn claim_in_turn(&self, key: &KeyRecord, is_wanted: &dyn Fn() -> bool) -> Option<Claim> {
+        let mut nap = Duration::from_millis(1);
+        loop {
+            match self.claim(key) {
+                Ok(Some(claim)) => return Some(claim),
+                Ok(None) if is_wanted() => {
+                    std::thread::sleep(nap);
+                    nap = (nap * 2).min(LONGEST_NAP);
+                }
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The same, but nobody is told that there is a wait, so it does not take longer than a few
+    /// minutes: another process may be stopped, and doing work twice does no harm.
+    pub fn claim_soon(&self, key: &KeyRecord) -> Option<Claim> {
+        const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+        let most = LONGEST_WAIT.as_millis() / LONGEST_NAP.as_millis();
+        let asked = Cell::new(0);
+        self.claim_in_turn(key, &|| asked.replace(asked.get() + 1) < most)
+    }
+
+    fn claim_path(&self, key: &KeyRecord) -> PathBuf {
+        let name = format!("claim-{}", key.digest().hex());
+        self.root().join("tmp").join(name)
     }
 }
 
@@ -97,5 +138,29 @@ mod tests {
         assert!(store.claim(&two).unwrap().is_some());
         drop(claim);
         assert!(store.claim(&one).unwrap().is_some());
+    }
+
+    #[test]
+    fn work_is_waited_for_as_long_as_it_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let work = KeyRecord::new("work");
+        let claim = store.claim(&work).unwrap();
+        let asked = Cell::new(0);
+        let thrice = || {
+            asked.set(asked.get() + 1);
+            asked.get() < 3
+        };
+        assert!(store.claim_in_turn(&work, &thrice).is_none());
+        assert_eq!(asked.get(), 3);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.claim_in_turn(&work, &|| true).is_some());
+            std::thread::sleep(Duration::from_millis(20));
+            drop(claim);
+            assert!(waiting.join().unwrap());
+        });
+        // What cannot be locked is done without.
+        std::fs::remove_dir_all(folder.path().join("tmp")).unwrap();
+        assert!(store.claim_in_turn(&work, &|| true).is_none());
     }
 }

@@ -109,7 +109,9 @@ fn foreign(dir: &Path, problem: &str) -> TransportError {
     }
 }
 
-/// Puts an entry in the place of the one with its name, or at the end.
+/// Puts an entry in the place of the one with its name, or a new one where the order of names wants
+/// it: images that are written side by side must not stand in the order of their luck. What others
+/// have put there in another order stays in it.
 fn put_entry(index: &mut Option<Index>, entry: Descriptor) {
     let entries = &mut index.get_or_insert_with(empty_index).manifests;
     let name = entry.annotations.get(ANNOTATION_REF_NAME).cloned();
@@ -118,7 +120,15 @@ fn put_entry(index: &mut Option<Index>, entry: Descriptor) {
         is_image && other.annotations.get(ANNOTATION_REF_NAME) == name.as_ref()
     };
     match entries.iter().position(has_name) {
-        None => entries.push(entry),
+        None => {
+            let is_before =
+                |other: &Descriptor| other.annotations.get(ANNOTATION_REF_NAME) <= name.as_ref();
+            let place = entries
+                .iter()
+                .rposition(is_before)
+                .map_or(0, |last| last + 1);
+            entries.insert(place, entry);
+        }
         Some(place) => {
             entries[place] = entry;
             // One name means one image; a layout that had two of them is mended.

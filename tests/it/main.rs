@@ -32,3 +32,4 @@ mod shared_cache; // results of other machines by way of a registry, lying ones 
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools
+mod workspace; // several images in one process: what they share is made once

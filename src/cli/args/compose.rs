@@ -21,7 +21,7 @@ pub(crate) struct ComposeArgs {
         long = "compose",
         value_name = "FILE",
         value_hint = ValueHint::AnyPath,
-        conflicts_with_all = ["file", "tags"]
+        conflicts_with_all = ["file", "tags", "workspace"]
     )]
     pub(crate) files: Vec<PathBuf>,
     /// The project's name; by default $COMPOSE_PROJECT_NAME, `name:` of the file, or its folder's

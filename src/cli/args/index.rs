@@ -4,7 +4,7 @@ use boxwright::oci::Reference;
 use boxwright::spec::ImageSource;
 use clap::{Args, ValueHint};
 
-use crate::cli::args::{NetworkArgs, ReportArgs, StoreArgs, parse_name, parse_output};
+use crate::cli::args::{NetworkArgs, ReportArgs, StoreArgs, parse_name, parse_place};
 
 /// Join images that were built for one platform each into one of several
 ///
@@ -21,7 +21,7 @@ pub(crate) struct IndexArgs {
     #[arg(value_name = "IMAGE", required = true, num_args = 2.., value_hint = ValueHint::AnyPath)]
     pub(crate) images: Vec<String>,
     /// Where the joined image goes, as for `build`; may be given several times
-    #[arg(short, long = "output", value_name = "OUTPUT", required = true, value_parser = parse_output)]
+    #[arg(short, long = "output", value_name = "OUTPUT", required = true, value_parser = parse_place)]
     pub(crate) outputs: Vec<ImageSource>,
     /// Name the joined image; may be given several times
     #[arg(short, long = "tag", value_name = "NAME[:TAG]", value_parser = parse_name)]

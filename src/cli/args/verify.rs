@@ -41,9 +41,13 @@ Without a budget the numbers are only told. In any case an image must be
 built the same each time, have no error of `check`, start, answer, not run
 as root, and end when it is asked to.")]
 pub(crate) struct VerifyArgs {
-    /// The specs, or the folders of their boxwright.yaml
-    #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath)]
+    /// The specs, or the folders of their boxwright.yaml, by default this one; or members of
+    /// --workspace
+    #[arg(value_name = "SPEC|MEMBER", value_hint = ValueHint::AnyPath)]
     pub(crate) specs: Vec<PathBuf>,
+    /// Verify the members of a workspace, all or those that are named
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) workspace: Option<PathBuf>,
     /// The stage to build; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use boxwright::build::{Event, Origin, OutputState};
 use boxwright::explain::{Count, Size};
+use boxwright::oci::Digest;
 use boxwright::transport::registry::Delivery;
 use clap::builder::styling::Style;
 
 use crate::cli::progress::shown;
-use crate::cli::terminal::{BOLD, CYAN, DIM, GREEN, YELLOW};
+use crate::cli::terminal::{BOLD, BOLD_RED, CYAN, DIM, GREEN, YELLOW};
 
 /// A word for what happened and what it happened to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +18,47 @@ pub(crate) struct Line {
     verb: &'static str,
     style: Style,
     text: String,
+    /// The name of the build that it belongs to, as wide as all such names; empty for one build.
+    prefix: String,
 }
 
 /// Nobody waits for anything shorter.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 impl Line {
+    fn new(verb: &'static str, style: Style, text: String) -> Line {
+        Line {
+            verb,
+            style,
+            text,
+            prefix: String::new(),
+        }
+    }
+
+    /// The line of one of several builds that is over.
+    pub(crate) fn of_member_done(result: Result<&Digest, ()>, took: Duration) -> Line {
+        let took = shown(took);
+        match result {
+            Ok(digest) => Line::new("Finished", GREEN, format!("{}, in {took}", digest.short())),
+            Err(()) => Line::new("Failed", BOLD_RED, format!("after {took}")),
+        }
+    }
+
+    /// The same line behind the name of its build, of which so many characters are shown: the end,
+    /// by which paths differ.
+    #[must_use]
+    pub(crate) fn prefixed(mut self, member: &str, width: usize) -> Line {
+        if !member.is_empty() {
+            let length = member.chars().count();
+            let name: String = match length.checked_sub(width) {
+                None | Some(0) => format!("{member:<width$}"),
+                Some(more) => "…".chars().chain(member.chars().skip(more + 1)).collect(),
+            };
+            self.prefix = printable(&name);
+        }
+        self
+    }
+
     /// The line of an event, if it finishes something.
     pub(crate) fn of(
         event: &Event<'_>,
@@ -33,7 +69,7 @@ impl Line {
             .filter(|took| *took >= WORTH_TELLING)
             .map(|took| format!(", {}", shown(took)))
             .unwrap_or_default();
-        let line = |verb, style, text| Some(Line { verb, style, text });
+        let line = |verb, style, text| Some(Line::new(verb, style, text));
         match *event {
             Event::ContextWalked { .. } => line("Walked", GREEN, context(event)),
             Event::BaseImported {
@@ -68,6 +104,10 @@ impl Line {
             } => {
                 let text = format!("{name} ({records} results, {} sent)", Size(sent));
                 line("Cached", GREEN, text)
+            }
+            Event::StepWaits { stage, step } => {
+                let text = format!("[{stage} {step}] for another build that runs the same command");
+                line("Waiting", CYAN, text)
             }
             Event::Sandbox { tier } => {
                 line("Sandbox", BOLD, format!("commands run in tier {tier}"))
@@ -108,7 +148,7 @@ fn pushed(event: &Event<'_>) -> Option<Line> {
         }
         _ => return None,
     };
-    Some(Line { verb, style, text })
+    Some(Line::new(verb, style, text))
 }
 
 /// How a blob came there; what was sent is green, what was saved is cyan.
@@ -216,7 +256,15 @@ pub(crate) fn printable(text: &str) -> String {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { verb, style, text } = self;
+        let Line {
+            verb,
+            style,
+            text,
+            prefix,
+        } = self;
+        if !prefix.is_empty() {
+            write!(f, "{DIM}{prefix}{DIM:#} ")?;
+        }
         write!(f, "{style}{verb:>10}{style:#} {}", printable(text))
     }
 }
@@ -225,7 +273,6 @@ impl fmt::Display for Line {
 mod tests {
     use super::*;
     use crate::cli::terminal::plain;
-    use boxwright::oci::Digest;
     use std::path::Path;
 
     fn step(title: &str, origin: Origin) -> Event<'_> {
@@ -329,6 +376,10 @@ mod tests {
                 received: 4_000,
                 state: OutputState::Written,
             },
+            Event::StepWaits {
+                stage: "deps",
+                step: 2,
+            },
             Event::Note {
                 text: "run/app.sock is a socket and is not copied",
             },
@@ -342,5 +393,18 @@ mod tests {
             .filter_map(|event| Line::of(event, Some(3), took));
         let text: Vec<String> = lines.map(|line| plain(&line.to_string())).collect();
         insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn lines_of_several_builds_begin_with_their_names() {
+        let line = |member: &str| {
+            let note = Event::Note { text: "n" };
+            let line = Line::of(&note, None, None).unwrap();
+            plain(&line.prefixed(member, 8).to_string())
+        };
+        assert_eq!(line(""), "      Note n");
+        assert_eq!(line("auth"), "auth           Note n");
+        assert_eq!(line("platform"), "platform       Note n");
+        assert_eq!(line("platform/auth"), "…rm/auth       Note n");
     }
 }

@@ -8,8 +8,8 @@ use boxwright::build::Event;
 use boxwright::explain::Size;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::cli::progress::Work;
 use crate::cli::progress::line::{Line, printable};
+use crate::cli::progress::{Doing, Work};
 use crate::cli::terminal::Terminal;
 
 /// The lines at the bottom of the terminal.
@@ -17,7 +17,7 @@ pub(crate) struct Live {
     terminal: Terminal,
     lines: MultiProgress,
     total: ProgressBar,
-    running: HashMap<Work, ProgressBar>,
+    running: HashMap<Doing, ProgressBar>,
 }
 
 /// So often the spinners turn.
@@ -40,14 +40,18 @@ impl Live {
     }
 
     /// Draws what `event` changes; `line` is what it leaves in the terminal for good.
-    pub(crate) fn update(&mut self, event: &Event<'_>, line: Option<Line>) {
+    pub(crate) fn update(&mut self, member: &str, event: &Event<'_>, line: Option<Line>) {
+        let doing = |work| Doing {
+            member: member.to_owned(),
+            work,
+        };
         match *event {
             Event::Planned { steps, .. } => {
-                self.total.set_length(steps as u64);
+                self.total.inc_length(steps as u64);
                 self.total.enable_steady_tick(TICK);
             }
             Event::StepStarted { stage, step, title } => {
-                let work = Work::Step(stage.to_owned(), step);
+                let work = doing(Work::Step(stage.to_owned(), step));
                 self.begin(
                     work,
                     ProgressBar::new_spinner(),
@@ -56,7 +60,7 @@ impl Live {
                 );
             }
             Event::StepFinished { stage, step, .. } => {
-                self.end(&Work::Step(stage.to_owned(), step));
+                self.end(&doing(Work::Step(stage.to_owned(), step)));
                 self.total.inc(1);
             }
             Event::LayerStarted {
@@ -66,20 +70,21 @@ impl Live {
                 ..
             } => {
                 let bar = ProgressBar::new(bytes);
-                self.begin(Work::Layer(layer), bar, BYTES, &format!("layer {title}"));
+                let work = doing(Work::Layer(layer));
+                self.begin(work, bar, BYTES, &format!("layer {title}"));
             }
             Event::LayerProgress { layer, done } => {
-                if let Some(bar) = self.running.get(&Work::Layer(layer)) {
+                if let Some(bar) = self.running.get(&doing(Work::Layer(layer))) {
                     bar.set_position(done);
                 }
             }
-            Event::LayerFinished { layer, .. } => self.end(&Work::Layer(layer)),
+            Event::LayerFinished { layer, .. } => self.end(&doing(Work::Layer(layer))),
             Event::BaseFetched {
                 reference,
                 done,
                 total,
             } => {
-                let work = Work::Base(reference.to_owned());
+                let work = doing(Work::Base(reference.to_owned()));
                 match self.running.get(&work) {
                     Some(bar) => bar.set_position(done),
                     None => {
@@ -89,10 +94,12 @@ impl Live {
                 }
             }
             Event::BaseImported { reference, .. } => {
-                self.end(&Work::Base(reference.to_owned()));
+                self.end(&doing(Work::Base(reference.to_owned())));
             }
-            Event::PushProgress { name, done, total } => self.push(name, done, total),
-            Event::ImagePushed { name, .. } => self.pushed(name),
+            Event::PushProgress { name, done, total } => {
+                self.push(doing(Work::Push(name.to_owned())), name, done, total);
+            }
+            Event::ImagePushed { name, .. } => self.pushed(member, name),
             _ => {}
         }
         if let Some(line) = line {
@@ -100,8 +107,15 @@ impl Live {
         }
     }
 
-    fn push(&mut self, repository: &str, done: u64, total: u64) {
-        let work = Work::Push(repository.to_owned());
+    /// Draws nothing any more of a member that is done, and leaves `line` in the terminal.
+    pub(crate) fn member_is_done(&mut self, member: &str, line: &Line) {
+        let of_member = self.running.keys().filter(|doing| doing.member == member);
+        let left: Vec<Doing> = of_member.cloned().collect();
+        left.iter().for_each(|doing| self.end(doing));
+        let _ = self.lines.println(self.terminal.styled(&line.to_string()));
+    }
+
+    fn push(&mut self, work: Doing, repository: &str, done: u64, total: u64) {
         match self.running.get(&work) {
             Some(bar) => bar.set_position(done),
             None => {
@@ -112,9 +126,11 @@ impl Live {
     }
 
     /// The name is that of a repository with a tag or a digest.
-    fn pushed(&mut self, name: &str) {
-        let is_done = |work: &&Work| match work {
-            Work::Push(repository) => name.starts_with(repository.as_str()),
+    fn pushed(&mut self, member: &str, name: &str) {
+        let is_done = |doing: &&Doing| match &doing.work {
+            Work::Push(repository) => {
+                doing.member == member && name.starts_with(repository.as_str())
+            }
             _ => false,
         };
         if let Some(work) = self.running.keys().find(is_done).cloned() {
@@ -131,16 +147,18 @@ impl Live {
         let _ = self.lines.clear();
     }
 
-    fn begin(&mut self, work: Work, bar: ProgressBar, style: &'static str, message: &str) {
-        let bar = bar
-            .with_style(template(style))
-            .with_message(printable(message));
+    fn begin(&mut self, work: Doing, bar: ProgressBar, style: &'static str, message: &str) {
+        let message = match work.member.as_str() {
+            "" => printable(message),
+            member => printable(&format!("{member} {message}")),
+        };
+        let bar = bar.with_style(template(style)).with_message(message);
         let bar = self.lines.insert_before(&self.total, bar);
         bar.enable_steady_tick(TICK);
         self.running.insert(work, bar);
     }
 
-    fn end(&mut self, work: &Work) {
+    fn end(&mut self, work: &Doing) {
         if let Some(bar) = self.running.remove(work) {
             bar.finish_and_clear();
             self.lines.remove(&bar);
@@ -216,9 +234,20 @@ mod tests {
                 state: boxwright::build::OutputState::Written,
             },
         ] {
-            live.update(&event, None);
+            live.update("", &event, None);
         }
         assert_eq!(live.running.len(), 2);
+        let started = Event::StepStarted {
+            stage: "a",
+            step: 1,
+            title: "t",
+        };
+        live.update("one", &started, None);
+        live.update("two", &started, None);
+        assert_eq!(live.running.len(), 4);
+        let line = Line::of_member_done(Err(()), Duration::ZERO);
+        live.member_is_done("one", &line);
+        assert_eq!(live.running.len(), 3);
         live.clear();
     }
 }

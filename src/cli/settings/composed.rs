@@ -35,9 +35,15 @@ const OVERRIDE_NAMES: [&str; 4] = [
 type Variables = BTreeMap<String, String>;
 
 impl Environment {
-    /// The members that compose files name, and what a person should know of them.
-    pub(crate) fn composed(&self, args: &BuildArgs) -> Result<(Vec<Member>, Vec<String>), Failure> {
-        let (Composition { images, notes, .. }, beside) = self.composition(args)?;
+    /// The members that compose files name; `notes` takes what a person should know of them.
+    pub(crate) fn composed(
+        &self,
+        args: &BuildArgs,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Member>, Failure> {
+        let (composition, beside) = self.composition(args)?;
+        let Composition { images, .. } = composition;
+        notes.extend(composition.notes);
         let mut missing = Diagnostics::new();
         let mut members = Vec::new();
         for image in images {
@@ -49,11 +55,11 @@ impl Environment {
                 };
             }
             match spec_file.exists() {
-                true => members.push(self.member(image, spec_file, args, &beside)?),
+                true => members.push(self.member(image, spec_file, &beside)?),
                 false => missing.push(image.spec.missing),
             }
         }
-        Ok(missing.finish((members, notes))?)
+        Ok(missing.finish(members)?)
     }
 
     /// What compose files want, and the variables of the `.env` beside them.
@@ -110,17 +116,13 @@ impl Environment {
         }
     }
 
-    /// What is typed for an argument goes before what compose files say, as docker compose has it.
+    /// An image as a member, named after its services.
     fn member(
         &self,
         image: ComposedImage,
         spec_file: PathBuf,
-        args: &BuildArgs,
         beside: &Variables,
     ) -> Result<Member, Failure> {
-        let is_typed = |name: &str| args.spec.args.iter().any(|typed| typed.name == name);
-        let mut values = image.args;
-        values.retain(|(name, _)| !is_typed(name));
         let mut secrets = Vec::new();
         for (id, place) in image.secrets {
             let bytes = match place {
@@ -136,9 +138,10 @@ impl Environment {
             secrets.push((id, bytes));
         }
         Ok(Member {
+            name: image.services.join(", "),
             target: image.target,
             profile: image.profile,
-            args: values,
+            args: image.args,
             contexts: image.contexts,
             names: image.names,
             services: image.services,

@@ -64,7 +64,7 @@ impl Decoder<'_> {
     }
 
     /// Stops at a format of another version, where any key may mean anything.
-    fn known_format(&mut self, root: &Node) -> Option<()> {
+    pub(crate) fn known_format(&mut self, root: &Node) -> Option<()> {
         let Value::Map(entries) = &root.value else {
             return Some(());
         };

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oci::{BlobSink, Descriptor, Platform, Reference};
+use crate::plan::key;
 use crate::store::Store;
 use crate::transport::error::{TransportError, with_causes};
 use crate::transport::import::BaseImage;
@@ -174,6 +175,13 @@ fn fetch_layer(
     counter: &Counter<'_>,
 ) -> Result<(), TransportError> {
     let Descriptor { digest, size, .. } = *layer;
+    // Another build may be at it.
+    let _claim = remote.store.claim_soon(&key::work("fetch", &digest));
+    let has = remote.store.has(&digest, size);
+    if has.map_err(|source| failed(remote, layer, source))? {
+        counter.add(size);
+        return Ok(());
+    }
     let first = remote.blob(&digest, 0)?;
     let action = || format!("read layer {digest} of {}", remote.endpoint.host);
     if first.status() != 200 {
