@@ -23,7 +23,7 @@ pub struct Crew {
     jobs: NonZeroUsize,
     free: Mutex<usize>,
     freed: Condvar,
-    bases: Mutex<BTreeMap<BaseId, Arc<Mutex<Option<Arc<Base>>>>>>,
+    bases: Mutex<BTreeMap<BaseId, Slot>>,
     /// The keys of commands whose results were made by this crew.
     made: Mutex<BTreeSet<Digest>>,
 }
@@ -31,6 +31,9 @@ pub struct Crew {
 /// What makes two base images one: the store that they are in, what names them, the folder that
 /// this is relative to, and the platform.
 pub(crate) type BaseId = (PathBuf, ImageSource, PathBuf, Platform);
+
+/// A base image, once somebody has read it; held by whoever does.
+type Slot = Arc<Mutex<Option<Arc<Base>>>>;
 
 /// A seat, or helpers; dropping it makes room for others.
 #[derive(Debug)]

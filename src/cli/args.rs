@@ -317,9 +317,13 @@ Examples:
   boxwright check auth.tar --allow BW008     all but one kind of finding
   boxwright check --list                     what can be found")]
 pub(crate) struct CheckArgs {
-    /// A spec, its folder, or an image: oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE
-    #[arg(value_name = "SPEC|IMAGE", default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) subject: String,
+    /// Specs, by default the one of this folder, or images: oci:DIR[:REF], oci-archive:FILE,
+    /// docker-archive:FILE; or members of --workspace
+    #[arg(value_name = "SPEC|IMAGE|MEMBER", value_hint = ValueHint::AnyPath)]
+    pub(crate) subjects: Vec<String>,
+    /// Check the members of a workspace, all or those that are named
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) workspace: Option<PathBuf>,
     /// The stage of the spec to check; by default the one that no other uses
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<Name>,

@@ -1,11 +1,12 @@
 //! `boxwright lock`: what a spec takes from outside, noted beside it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::{LockChange, LockScope};
+use boxwright::build::{BuildRequest, LockChange, LockScope};
 use boxwright::oci::Digest;
 use boxwright::spec::{Lock, SourceText};
 
@@ -16,23 +17,37 @@ use crate::cli::progress::line::printable;
 use crate::cli::settings::{Environment, MOST_TEXT, read_at_most};
 use crate::cli::terminal::{DIM, Terminal};
 
-/// Writes the lock, or with `--check` compares it.
+/// Writes the lock of each spec, or with `--check` compares them.
 pub(crate) fn run(
     args: &LockArgs,
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let request = environment.lock_request(args)?;
+    let mut seen = BTreeSet::new();
+    for request in environment.lock_requests(args)? {
+        // Members of one spec have one lock, which holds what each of them needs.
+        let adds = args.add || !seen.insert(request.spec_file.clone());
+        one(&request, args, adds, terminal)?;
+    }
+    Ok(())
+}
+
+fn one(
+    request: &BuildRequest,
+    args: &LockArgs,
+    adds: bool,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     let path = lock_file(&request.spec_file);
     let name = path.display().to_string();
-    let scope = match (args.add, args.update.is_empty()) {
-        (true, _) => LockScope::Additions,
+    let scope = match (adds, args.update.is_empty()) {
+        (true, true) => LockScope::Additions,
         (false, true) => LockScope::Everything,
-        (false, false) => LockScope::Only(args.update.clone()),
+        (_, false) => LockScope::Only(args.update.clone()),
     };
     if args.check {
         let lock = existing(&path)?;
-        corridor::check_lock(&request, &lock)?;
+        corridor::check_lock(request, &lock)?;
         terminal.say(&format!("{name} is up to date: {}\n", contents(&lock)));
         return Ok(());
     }
@@ -45,7 +60,7 @@ pub(crate) fn run(
             .unwrap_or_else(|| Lock::empty(&name)),
         LockScope::Additions => read(&path)?.unwrap_or_else(|| Lock::empty(&name)),
     };
-    let locked = corridor::lock(&request, &earlier, &scope)?;
+    let locked = corridor::lock(request, &earlier, &scope)?;
     let is_new = corridor::write_lock(&locked.lock, &path)?;
     let mut text = told(&locked.changes);
     let state = match is_new {

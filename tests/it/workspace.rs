@@ -382,7 +382,7 @@ fn workspaces_that_are_killed_leave_nothing_torn() {
         let step = "      - {copy: own, from: own, to: /own}\n";
         sandbox.file(&format!("{name}/boxwright.yaml"), spec + step);
     }
-    let args = |store: &str| {
+    let args = |store: &'static str| {
         [
             "build",
             "-w",
@@ -398,7 +398,7 @@ fn workspaces_that_are_killed_leave_nothing_torn() {
             "--store",
         ]
         .into_iter()
-        .chain([store.to_owned().leak() as &str])
+        .chain([store])
         .collect::<Vec<_>>()
     };
     let began = Instant::now();
@@ -430,7 +430,7 @@ fn workspaces_that_are_killed_leave_nothing_torn() {
 }
 
 #[test]
-fn members_are_verified_under_their_names() {
+fn members_are_verified_checked_and_locked_under_their_names() {
     let sandbox = without_commands();
     let args = [
         "verify",
@@ -451,8 +451,27 @@ fn members_are_verified_under_their_names() {
         .map(|one| one["figures"]["spec"].as_str().expect("a name"))
         .collect();
     assert_eq!(names, ["auth", "b"]);
+    let checked = sandbox.boxwright(["check", "-w", ".", "--json", "chat"]);
+    let checked: Value = serde_json::from_str(&checked.stdout).expect("JSON");
+    assert_eq!(checked[0]["subject"], "chat");
+    sandbox.boxwright(["lock", "-w", ".", "auth", "b"]).ok();
+    let locked = |name: &str| sandbox.path(name).join("boxwright.lock").exists();
+    assert_eq!(NAMES.map(locked), [true, true, false]);
     let wrong = sandbox
         .boxwright(["verify", "-w", ".", "auht"])
         .fails_with(1);
     assert!(wrong.stderr.contains("did you mean `auth`?"), "{wrong:?}");
+}
+
+#[test]
+fn the_systems_are_two_workspaces() {
+    let sandbox = Sandbox::new();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/systems");
+    for name in ["boxwright.workspace.yaml", "local.workspace.yaml"] {
+        let file = folder.join(name).display().to_string();
+        let args = ["build", "-w", &file, "-o", "oci:all", "--dry-run", "--json"];
+        let plans: Value =
+            serde_json::from_str(&sandbox.boxwright(args).ok().stdout).expect("JSON");
+        assert_eq!(plans.as_array().map(Vec::len), Some(13), "{name}");
+    }
 }

@@ -26,11 +26,15 @@ Examples:
   boxwright lock --check
       Has a tag moved, or does the lock lack something of the spec?")]
 pub(crate) struct LockArgs {
-    /// The spec, or the folder of a boxwright.yaml
-    #[arg(value_name = "SPEC", default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) spec: PathBuf,
+    /// The specs, or the folders of their boxwright.yaml, by default this one; or members of
+    /// --workspace
+    #[arg(value_name = "SPEC|MEMBER", value_hint = ValueHint::AnyPath)]
+    pub(crate) specs: Vec<PathBuf>,
+    /// Lock the members of a workspace, all or those that are named, each beside its spec
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file", value_hint = ValueHint::AnyPath)]
+    pub(crate) workspace: Option<PathBuf>,
     /// The spec, where its file has another name; the lock of NAME.yaml is NAME.lock
-    #[arg(short, long, value_name = "FILE", conflicts_with = "spec", value_hint = ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "specs", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
     /// The profile of the spec to lock: its values go before those of the spec
     #[arg(long, value_name = "NAME")]

@@ -63,7 +63,7 @@ pub(super) fn each_has_its_place(asked: &Asked) -> Result<(), Vec<(usize, Failur
                 let headline = format!("the images of {one} and {two} would both be {shown}");
                 let failure = Failure::new(Blame::CommandLine, headline).hint(
                     "give them names or tags of their own, in the specs or in a workspace; \
-                     or build one after the other",
+                     in one layout of all, -o oci:DIR, only whole names must differ",
                 );
                 wrong.push((number, failure));
                 break;

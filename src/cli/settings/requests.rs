@@ -262,20 +262,30 @@ impl Environment {
         })
     }
 
-    /// The build of which `boxwright lock` notes what it would take from outside.
-    pub(crate) fn lock_request(&self, args: &LockArgs) -> Result<BuildRequest, Failure> {
-        let spec_file = match &args.file {
-            Some(file) => file.clone(),
-            None => spec_file(&args.spec)?,
+    /// The builds of which `boxwright lock` notes what they would take from outside.
+    pub(crate) fn lock_requests(&self, args: &LockArgs) -> Result<Vec<BuildRequest>, Failure> {
+        let members = match &args.file {
+            Some(file) => vec![Member::of_spec(file.clone())],
+            None => self.members(args.workspace.as_deref(), &args.specs, &args.args)?,
         };
-        Ok(BuildRequest {
-            profile: args.profile.clone(),
-            arg_overrides: self.overrides(&args.args)?,
-            platforms: args.platforms.clone(),
-            store_root: self.store_root(args.store.store.as_deref())?,
-            registries: self.registries(&args.network),
-            ..self.bare_request(spec_file)?
-        })
+        let typed = Typed {
+            target: None,
+            profile: args.profile.as_ref(),
+            args: &args.args,
+        };
+        let requests = members.into_iter().map(|member| {
+            let request = self.member_request(member, &typed)?;
+            Ok(BuildRequest {
+                platforms: match args.platforms.is_empty() {
+                    true => request.platforms,
+                    false => args.platforms.clone(),
+                },
+                store_root: self.store_root(args.store.store.as_deref())?,
+                registries: self.registries(&args.network),
+                ..request
+            })
+        });
+        requests.collect()
     }
 
     /// The build that `boxwright verify` does; everything of it lies in `place`.

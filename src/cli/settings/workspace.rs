@@ -94,7 +94,7 @@ fn wanted<'w>(
                     declared,
                 });
             }
-            Err(problem) => problems.push(problem),
+            Err(found) => problems.extend(found),
         }
     }
     Ok(problems.finish(found)?)
@@ -105,7 +105,7 @@ fn located(
     workspace: &Workspace,
     member: &spec::Member,
     folder: &Path,
-) -> Result<PathBuf, Diagnostic> {
+) -> Result<PathBuf, Diagnostics> {
     let path = folder.join(&member.spec.value);
     let file = match path.is_dir() {
         true => path.join(SPEC_NAME),
@@ -116,7 +116,9 @@ fn located(
     }
     let message = format!("there is no spec {}", file.display());
     let diagnostic = Diagnostic::new(&workspace.source, member.spec.span, message);
-    Err(diagnostic.help("name a spec or its folder, relative to the folder of this file"))
+    Err(diagnostic
+        .help("name a spec or its folder, relative to the folder of this file")
+        .into())
 }
 
 /// Values of a member for arguments that its spec does not have.
