@@ -19,7 +19,6 @@ mod workspace;
 
 pub(crate) use requests::{Asked, Member};
 
-
 /// The variables that mean something to us, and those that `--arg NAME` may ask for.
 #[derive(Clone, Copy)]
 pub(crate) struct Environment {
