@@ -170,6 +170,7 @@ fn whole_build(seeded: &Seeded, store: &Path) {
         context_overrides: Vec::new(),
         platforms: Vec::new(),
         outputs: vec![output.parse().expect("the name of an output")],
+        left_out: Vec::new(),
         names: Vec::new(),
         format: DocumentFormat::Oci,
         compression: None,

@@ -124,7 +124,10 @@ impl<'a> Contexts<'a> {
             return Vec::new();
         };
         let outputs = self.outputs.iter().filter_map(ImageSource::path);
-        let own = outputs.chain([self.request.store_root.as_path()]);
+        let others = self.request.left_out.iter().map(PathBuf::as_path);
+        let own = outputs
+            .chain(others)
+            .chain([self.request.store_root.as_path()]);
         let below = own.filter_map(|path| {
             let parent = std::fs::canonicalize(match path.parent() {
                 Some(parent) if parent != Path::new("") => parent,

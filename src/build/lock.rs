@@ -12,6 +12,7 @@ use crate::build::request::BuildRequest;
 use crate::build::run::specs;
 use crate::oci::{Digest, Platform, Reference};
 use crate::plan::{KnownBy, PlannedFile, outside, unknown};
+use crate::spec::compose::{Pin, pins_text};
 use crate::spec::{
     BuildSpec, Diagnostic, Diagnostics, HttpUrl, Lock, LockedFile, LockedImage, Span, Spanned,
 };
@@ -145,7 +146,23 @@ pub fn write_lock(lock: &Lock, path: &Path) -> Result<bool, BuildError> {
         path: path.to_owned(),
         source,
     };
-    let text = lock.to_string();
+    replace(path, &lock.to_string()).map_err(wrong)
+}
+
+/// Writes a compose file that pins services to images; says whether it was another before.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_pins(pins: &[Pin], path: &Path) -> Result<bool, BuildError> {
+    let wrong = |source: io::Error| BuildError::Lock {
+        path: path.to_owned(),
+        source,
+    };
+    replace(path, &pins_text(pins)).map_err(wrong)
+}
+
+/// Lets a file hold `text`, whole or not at all; says whether it was another before.
+fn replace(path: &Path, text: &str) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
         return Ok(false);
     }
@@ -156,11 +173,10 @@ pub fn write_lock(lock: &Lock, path: &Path) -> Result<bool, BuildError> {
     let mut file = tempfile::Builder::new()
         .prefix(".boxwright-")
         .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(wrong)?;
-    file.write_all(text.as_bytes()).map_err(wrong)?;
-    file.as_file().sync_data().map_err(wrong)?;
-    file.persist(&target).map_err(|error| wrong(error.error))?;
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_data()?;
+    file.persist(&target).map_err(|error| error.error)?;
     Ok(true)
 }
 

@@ -36,7 +36,7 @@ pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
 pub use join::{JoinReport, JoinRequest, JoinedImage, join};
-pub use lock::{LockChange, LockScope, Locked, check_lock, lock, write_lock};
+pub use lock::{LockChange, LockScope, Locked, check_lock, lock, write_lock, write_pins};
 pub use mirror::{Dockerfile, Mirror, mirror};
 pub use push::{PushLine, PushReport, PushRequest, push};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};

@@ -33,6 +33,8 @@ pub struct BuildRequest {
     /// being the last part of the image's repository, or else the name of the spec's folder; with a
     /// profile `NAME-PROFILE.tar`.
     pub outputs: Vec<ImageSource>,
+    /// What else the caller writes: no context holds it, as none holds the outputs.
+    pub left_out: Vec<PathBuf>,
     /// The image's full names; empty leaves them to the spec.
     pub names: Vec<Reference>,
     /// The family of media types.

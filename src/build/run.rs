@@ -56,7 +56,7 @@ pub fn build_beside(
         CacheUse::All => shared_cache::with_caches(store, &request.shared, &request.registries),
         CacheUse::BasesOnly => (store, None),
     };
-    let names = names(request, &plans[0]);
+    let names = plans[0].names.clone();
     let wanted = request.outputs_or_default(&names);
     let contexts = Contexts::new(request, crew, &store, observer, wanted.clone());
     let mut made = BTreeMap::new();
@@ -139,9 +139,14 @@ pub fn plans(request: &BuildRequest) -> Result<Vec<Plan>, BuildError> {
         )
     };
     let specs = specs(request)?;
-    let plans = specs
-        .iter()
-        .map(|(platform, spec)| Ok(planned(platform, spec)?));
+    let plans = specs.iter().map(|(platform, spec)| {
+        let mut plan = planned(platform, spec)?;
+        if !request.names.is_empty() {
+            let names = request.names.iter().cloned();
+            plan.names = names.map(Reference::with_default_tag).collect();
+        }
+        Ok(plan)
+    });
     plans.collect()
 }
 
@@ -198,19 +203,7 @@ fn parse(
 /// Everything that is wrong with the spec.
 pub fn names_of(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
     let plans = plans(request)?;
-    Ok(names(request, &plans[0]))
-}
-
-/// The names of the image: those of the request, else those of the spec.
-pub(crate) fn names(request: &BuildRequest, plan: &Plan) -> Vec<Reference> {
-    match request.names.is_empty() {
-        true => plan.names.clone(),
-        false => request
-            .names
-            .iter()
-            .map(|name| name.clone().with_default_tag())
-            .collect(),
-    }
+    Ok(plans[0].names.clone())
 }
 
 /// A user that the base image brings is known only now.

@@ -18,6 +18,7 @@ use boxwright::spec::{ByteSize, Compression, Name, ValueError};
 mod bench;
 mod caches;
 mod commands;
+mod compose;
 mod index;
 mod lock;
 mod output;
@@ -30,6 +31,7 @@ mod verify;
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use caches::{CacheArgs, CacheCommand, CarryArgs, ExportArgs, ImportArgs};
 pub(crate) use commands::{CommandArgs, SecretSource};
+pub(crate) use compose::ComposeArgs;
 pub(crate) use index::IndexArgs;
 pub(crate) use lock::LockArgs;
 pub(crate) use output::{OutputArg, Prefix, parse_place};
@@ -132,6 +134,9 @@ Examples:
       Build with what `profiles: {prod: …}` of the spec says, into NAME-prod.tar.
   boxwright build --workspace . -o docker://registry.example.com/team/
       Build all members of boxwright.workspace.yaml side by side, and push them.
+  boxwright build --compose compose.yaml
+      Build all services of a compose file, an archive each; after `podman load -i` of each
+      podman-compose starts them without building.
   boxwright build --arg NODE=22 --target runtime --print digest
       Set an argument, choose the stage, print the manifest's digest.
 
@@ -146,6 +151,8 @@ The environment:
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) spec: SpecArgs,
+    #[command(flatten)]
+    pub(crate) compose: ComposeArgs,
     #[command(flatten)]
     pub(crate) result: ResultArgs,
     #[command(flatten)]

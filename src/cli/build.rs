@@ -1,8 +1,11 @@
 //! `boxwright build`: a spec becomes an image, several become several side by side.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use boxwright::build::{BuildReport, BuildRequest, Difference};
+use boxwright::build::{BuildReport, BuildRequest, Difference, Event, Observer as _};
+use boxwright::oci::Reference;
+use boxwright::spec::compose::{Pin, PinPull};
 
 use crate::cli::args::BuildArgs;
 use crate::cli::cache;
@@ -10,7 +13,7 @@ use crate::cli::corridor;
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
-use crate::cli::settings::{Environment, ProgressStyle, scratch_folder};
+use crate::cli::settings::{Asked, Environment, ProgressStyle, scratch_folder};
 use crate::cli::summary;
 use crate::cli::table::json_text;
 use crate::cli::terminal::{BOLD_RED, Terminal};
@@ -24,20 +27,75 @@ pub(crate) fn run(
     environment: &Environment,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let asked = environment.build_requests(args)?;
-    match &asked.requests[..] {
-        [request] if !asked.is_group => one(request, args, terminal),
-        _ => several::build(&asked, args, terminal),
+    let mut asked = environment.build_requests(args)?;
+    if !asked.notes.is_empty() {
+        let style = ProgressStyle::decide(args.report.progress, terminal);
+        let progress = Progress::new(style, terminal);
+        let notes = asked.notes.iter();
+        notes.for_each(|text| progress.event(Event::Note { text }));
+        progress.finish();
+    }
+    let reports = match &asked.requests[..] {
+        [request] if !asked.is_group => one(request, args, terminal)?,
+        _ => {
+            places::leave_out_outputs(&mut asked);
+            several::build(&asked, args, terminal)?
+        }
+    };
+    match &args.compose.compose_lock {
+        Some(file) => pin(&asked, &reports, file, terminal),
+        None => Ok(()),
     }
 }
 
-fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
+/// Writes which images the services of compose files shall run: those of this build.
+fn pin(
+    asked: &Asked,
+    reports: &[BuildReport],
+    file: &Path,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let mut pins = Vec::new();
+    for (services, report) in asked.services.iter().zip(reports) {
+        let pushed = report
+            .outputs
+            .iter()
+            .filter_map(|output| output.push.as_ref());
+        let pushed = pushed.map(|line| line.repository.as_str()).next();
+        let name = pushed.or(report.names.first().map(String::as_str));
+        let name = name.and_then(|name| name.parse::<Reference>().ok());
+        let name = name.expect("what compose builds has a name");
+        pins.extend(services.iter().map(|service| Pin {
+            service: service.clone(),
+            name: name.clone(),
+            digest: report.manifest,
+            pull: match pushed {
+                Some(_) => PinPull::Registry,
+                None => PinPull::Never,
+            },
+        }));
+    }
+    let shown = file.display();
+    let state = match corridor::write_pins(&pins, file)? {
+        true => format!("wrote {shown}"),
+        false => format!("{shown} is up to date"),
+    };
+    terminal.say(&format!("{}\n", printable(&state)));
+    Ok(())
+}
+
+fn one(
+    request: &BuildRequest,
+    args: &BuildArgs,
+    terminal: &Terminal,
+) -> Result<Vec<BuildReport>, Failure> {
     if args.how.dry_run {
         let plan = corridor::plan(request)?;
-        return match args.how.json {
-            true => terminal.print(&json_text(&plan.json)),
-            false => terminal.print(&plan.text),
-        };
+        match args.how.json {
+            true => terminal.print(&json_text(&plan.json))?,
+            false => terminal.print(&plan.text)?,
+        }
+        return Ok(Vec::new());
     }
     places::make_folders(&args.result.outputs)?;
     let style = ProgressStyle::decide(args.report.progress, terminal);
@@ -54,7 +112,7 @@ fn one(request: &BuildRequest, args: &BuildArgs, terminal: &Terminal) -> Result<
     }
     summary::print(args.report.print, &[report.manifest], &report, terminal)?;
     match differences {
-        None => Ok(()),
+        None => Ok(vec![report]),
         Some(differences) => {
             terminal.say(&differences);
             Err(Failure::SaidAlready)

@@ -14,6 +14,7 @@ use boxwright::explain::{Allowed, CheckReport, Inspection};
 use boxwright::layer::LayerError;
 use boxwright::oci::Reference;
 use boxwright::plan::{Plan, PlannedLayer, PlannedStage, StageBase};
+use boxwright::spec::compose::Pin;
 use boxwright::spec::{BuildSpec, ImageSource, Lock};
 use boxwright::transport::TransportError;
 use boxwright::transport::http::HttpError;
@@ -106,6 +107,11 @@ pub(crate) fn check_lock(request: &BuildRequest, lock: &Lock) -> Result<(), Fail
 /// Writes a lock; says whether it was another before.
 pub(crate) fn write_lock(lock: &Lock, path: &Path) -> Result<bool, Failure> {
     Ok(boxwright::build::write_lock(lock, path)?)
+}
+
+/// Writes which images services shall run; says whether it was another file before.
+pub(crate) fn write_pins(pins: &[Pin], path: &Path) -> Result<bool, Failure> {
+    Ok(boxwright::build::write_pins(pins, path)?)
 }
 
 /// Decides what a build would do.

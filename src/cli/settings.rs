@@ -13,6 +13,7 @@ use crate::cli::args::{CommandArgs, Override, ProgressArg, SecretSource, SharedC
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::terminal::Terminal;
 
+mod composed;
 mod requests;
 mod workspace;
 

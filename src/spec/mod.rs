@@ -5,7 +5,8 @@
 //! Goes out: a [`BuildSpec`] in which every name, path, number and reference is parsed and every
 //! `${ARG}` is expanded, or all [`Diagnostics`] at once. Strings die at this door: no later room
 //! parses a value of the spec again. The lock beside a spec comes in here, too: text → [`Lock`], and so
-//! does the list of specs that are built together: text → [`Workspace`].
+//! does the list of specs that are built together: text → [`Workspace`];
+//! and compose files, which say what of others' is built from specs: texts → [`Composition`].
 //!
 //! This room never reads a file: the texts of other specs, whose stages may be extended ([`link`]),
 //! come in through [`SpecFiles`]. And it never asks whether a stage, a user or a path exists: what
@@ -16,6 +17,7 @@
 pub mod action;
 pub mod arguments;
 pub mod budget;
+pub mod compose;
 pub mod config;
 mod decode;
 pub mod diagnostic;
@@ -42,6 +44,7 @@ pub use arguments::ExpandError;
 pub use arguments::nearest;
 pub(crate) use arguments::{MOST_LISTED, similar};
 pub use budget::Budget;
+pub use compose::{ComposeInputs, ComposedImage, Composition, SecretPlace, SpecPlace, compose};
 pub use config::{Config, EnvPart, EnvTemplate, EnvVariable, HealthProbe, ProbeTest, UserAs};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::ValueError;

@@ -2,9 +2,9 @@
 //!
 //! Comes in: a text. Goes out: one document as [`Node`]s, with scalars as they were written: that
 //! `1.10` is a number is nobody's business here, so no tag ever becomes `1.1`. Refused are more
-//! than one document, tags, keys that are not scalars, duplicate keys, and whatever would grow
-//! without bound: depth, size, and aliases of aliases. Events come from `saphyr-parser`; the tree
-//! is built without recursion.
+//! than one document, tags (but in somebody else's format, see [`Tags`]), keys that are not
+//! scalars, duplicate keys, and whatever would grow without bound: depth, size, and aliases of
+//! aliases. Events come from `saphyr-parser`; the tree is built without recursion.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,6 +45,27 @@ impl Node {
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
+    pub(crate) mark: Mark,
+}
+
+/// What is done about tags that YAML does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tags {
+    /// A spec has none.
+    Refused,
+    /// The format is somebody else's: those of compose are noted, others passed over.
+    Noted,
+}
+
+/// A tag by which a compose file says what becomes of an earlier file's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Mark {
+    #[default]
+    None,
+    /// `!reset`: the value is taken away.
+    Reset,
+    /// `!override`: the value is replaced, and not merged.
+    Override,
 }
 
 #[derive(Debug, Clone)]
@@ -83,10 +104,21 @@ pub(crate) struct Entry {
 /// All that is wrong with the text as YAML. Duplicate keys are reported together, anything else
 /// ends the reading.
 pub(crate) fn parse(source: &Arc<SourceText>) -> Result<Option<Node>, Diagnostics> {
+    parse_with(source, Tags::Refused)
+}
+
+/// The same, where tags may be those of another format.
+///
+/// # Errors
+/// Those of [`parse`].
+pub(crate) fn parse_with(
+    source: &Arc<SourceText>,
+    tags: Tags,
+) -> Result<Option<Node>, Diagnostics> {
     if source.text.len() > MOST_BYTES {
         return Err(too_large(source));
     }
-    let mut builder = Builder::new(source);
+    let mut builder = Builder::new(source, tags);
     let text = &source.text[builder.bom..];
     let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
@@ -107,6 +139,7 @@ pub(crate) fn too_large(source: &Arc<SourceText>) -> Diagnostics {
 /// Builds the tree from events.
 struct Builder<'a> {
     source: &'a Arc<SourceText>,
+    tags: Tags,
     /// Bytes of a byte order mark at the front, which the parser does not see.
     bom: usize,
     /// Byte offsets of the characters, where they are not the same as their numbers.
@@ -139,7 +172,7 @@ struct Weight {
 type Step = Result<(), Diagnostics>;
 
 impl<'a> Builder<'a> {
-    fn new(source: &'a Arc<SourceText>) -> Builder<'a> {
+    fn new(source: &'a Arc<SourceText>, tags: Tags) -> Builder<'a> {
         let bom = if source.text.starts_with('\u{feff}') {
             '\u{feff}'.len_utf8()
         } else {
@@ -153,6 +186,7 @@ impl<'a> Builder<'a> {
         });
         Builder {
             source,
+            tags,
             bom,
             offsets,
             open: Vec::new(),
@@ -198,7 +232,8 @@ impl<'a> Builder<'a> {
             }
             Event::Alias(anchor) => self.alias(anchor, span),
             Event::Scalar(text, style, anchor, tag) => {
-                let style = self.style(style, tag.as_deref(), span)?;
+                let mark = self.mark(tag.as_deref(), span)?;
+                let style = shown_style(style, tag.as_deref());
                 let before = self.spent;
                 self.spend(
                     Weight {
@@ -208,7 +243,7 @@ impl<'a> Builder<'a> {
                     span,
                 )?;
                 let value = scalar(&text, style);
-                self.add(Node { span, value }, anchor, before)
+                self.add(Node { span, value, mark }, anchor, before)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.start(Value::List(Vec::new()), anchor, tag.as_deref(), span)
@@ -220,19 +255,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Tags say types; the types of a spec are known, so only `!!str` and its like may stand.
-    fn style(
-        &self,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-        span: Span,
-    ) -> Result<Style, Diagnostics> {
+    /// What a tag says beside a type.
+    fn mark(&self, tag: Option<&Tag>, span: Span) -> Result<Mark, Diagnostics> {
         match tag {
-            None if style == ScalarStyle::Plain => Ok(Style::Plain),
-            None => Ok(Style::Quoted),
-            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Ok(Style::Quoted),
-            Some(tag) if tag.is_yaml_core_schema() => Ok(Style::Plain),
-            Some(tag) => Err(self.unknown_tag(tag, span)),
+            None => Ok(Mark::None),
+            Some(tag) if tag.is_yaml_core_schema() => Ok(Mark::None),
+            Some(tag) if self.tags == Tags::Refused => Err(self.unknown_tag(tag, span)),
+            Some(tag) => Ok(match tag.suffix.as_str() {
+                "reset" => Mark::Reset,
+                "override" => Mark::Override,
+                _ => Mark::None,
+            }),
         }
     }
 
@@ -245,9 +278,7 @@ impl<'a> Builder<'a> {
     }
 
     fn start(&mut self, value: Value, anchor: usize, tag: Option<&Tag>, span: Span) -> Step {
-        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) {
-            return Err(self.unknown_tag(tag, span));
-        }
+        let mark = self.mark(tag, span)?;
         if self.open.len() >= MOST_DEPTH {
             let message = format!("lists and maps nest too deep, more than {MOST_DEPTH} levels");
             return Err(self.error(span, &message, "no spec needs more than about eight levels"));
@@ -270,7 +301,7 @@ impl<'a> Builder<'a> {
         let before = self.spent;
         self.spend(Weight { nodes: 1, bytes: 0 }, span)?;
         self.open.push(Open {
-            node: Node { span, value },
+            node: Node { span, value, mark },
             anchor,
             key: None,
             seen: HashMap::new(),
@@ -418,6 +449,16 @@ impl<'a> Builder<'a> {
         let mut diagnostic = Diagnostic::new(self.source, place, message);
         diagnostic.help.extend(help.map(str::to_owned));
         diagnostic.into()
+    }
+}
+
+/// Tags say types; the types of values are known, so only `!!str` and its like say anything.
+fn shown_style(style: ScalarStyle, tag: Option<&Tag>) -> Style {
+    match tag.filter(|tag| tag.is_yaml_core_schema()) {
+        Some(tag) if tag.suffix == "str" => Style::Quoted,
+        Some(_) => Style::Plain,
+        None if style == ScalarStyle::Plain => Style::Plain,
+        None => Style::Quoted,
     }
 }
 

@@ -232,6 +232,7 @@ fn built(
                 .parse()
                 .expect("an output"),
         ],
+        left_out: Vec::new(),
         names: Vec::new(),
         format: DocumentFormat::Oci,
         compression: None,

@@ -13,6 +13,7 @@ mod build_semantics; // a golden of the whole language; what is shared and what 
 mod build_unchanged; // what is the same is not evaluated, and nothing else passes for it
 mod cache_mounts; // caches of commands leave and come in one file, and are counted
 mod cli_porch; // the compiled program: exit codes, streams, what people are told
+mod compose; // the services of compose files are built, named, locked, and run by podman-compose
 mod copy_like_buildkit; // copy makes the trees that BuildKit makes
 mod extends; // stages of other spec files: the same for all, and never stale
 mod index; // images of one platform each become one of several

@@ -24,6 +24,25 @@ pub(super) fn make_folders(outputs: &[OutputArg]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// No image may hold what the last run wrote for another.
+pub(super) fn leave_out_outputs(asked: &mut Asked) {
+    let mut all = Vec::new();
+    for request in &asked.requests {
+        // What is wrong with a spec is told when it is planned.
+        let names = corridor::names(request).unwrap_or_default();
+        let outputs = request.outputs_or_default(&names);
+        all.extend(
+            outputs
+                .iter()
+                .filter_map(ImageSource::path)
+                .map(Path::to_owned),
+        );
+    }
+    for request in &mut asked.requests {
+        request.left_out.extend(all.iter().cloned());
+    }
+}
+
 /// Checks that each image has a place of its own, and each spec a plan. All specs that are wrong are
 /// given, each with its number.
 pub(super) fn each_has_its_place(asked: &Asked) -> Result<(), Vec<(usize, Failure)>> {

@@ -37,13 +37,18 @@ struct OfMember<'a> {
 }
 
 /// Builds all, or shows their plans.
-pub(super) fn build(asked: &Asked, args: &BuildArgs, terminal: &Terminal) -> Result<(), Failure> {
+pub(super) fn build(
+    asked: &Asked,
+    args: &BuildArgs,
+    terminal: &Terminal,
+) -> Result<Vec<BuildReport>, Failure> {
     // What is wrong with any of the specs is told before the first is built.
     if let Err(wrong) = each_has_its_place(asked) {
         return Err(told(asked, wrong, terminal));
     }
     if args.how.dry_run {
-        return plans(asked, args, terminal);
+        plans(asked, args, terminal)?;
+        return Ok(Vec::new());
     }
     make_folders(&args.result.outputs)?;
     let style = ProgressStyle::decide(args.report.progress, terminal);
@@ -59,7 +64,7 @@ pub(super) fn build(asked: &Asked, args: &BuildArgs, terminal: &Terminal) -> Res
     let (mut reports, mut failed, mut not_begun) = (Vec::new(), Vec::new(), Vec::new());
     for (number, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
-            Outcome::Built(report, _) => reports.push(report),
+            Outcome::Built(report, _) => reports.push(*report),
             Outcome::Failed(failure) => failed.push((number, failure)),
             Outcome::NotBegun => not_begun.push(asked.names[number].as_str()),
         }
@@ -78,7 +83,8 @@ pub(super) fn build(asked: &Asked, args: &BuildArgs, terminal: &Terminal) -> Res
     let members: Vec<OfMember<'_>> = members
         .map(|(member, report)| OfMember { member, report })
         .collect();
-    summary::print(args.report.print, &digests, &members, terminal)
+    summary::print(args.report.print, &digests, &members, terminal)?;
+    Ok(reports)
 }
 
 /// Builds in the order of the members, as many at once as there are threads. After a failure no other

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use boxwright::build::{BuildRequest, CacheUse, CommandSettings, SPEC_NAME, SharedCacheSettings};
 use boxwright::oci::{Platform, Reference};
+use boxwright::sandbox::Secret;
 use boxwright::spec::{
     Diagnostic, Diagnostics, ImageSource, Lock, MemberTag, Name, SourceText, Spanned,
 };
@@ -27,6 +28,10 @@ pub(crate) struct Asked {
     pub(crate) names: Vec<String>,
     /// Whether they are told of as several, even if there is only one.
     pub(crate) is_group: bool,
+    /// The services of compose files that run each image; none without compose files.
+    pub(crate) services: Vec<Vec<String>>,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
 }
 
 /// One image of those that one command makes: what is said of it alone.
@@ -48,6 +53,13 @@ pub(crate) struct Member {
     pub(crate) names: Vec<Reference>,
     /// Further names, some of which are only known together with the spec, and where they stand.
     pub(crate) tags: Vec<(Arc<SourceText>, Spanned<MemberTag>)>,
+    /// The services of compose files that run it.
+    pub(crate) services: Vec<String>,
+    /// Secrets and agents of its commands; those for all images go before them.
+    pub(crate) secrets: Vec<(Name, Vec<u8>)>,
+    pub(crate) agents: Vec<(Name, Option<PathBuf>)>,
+    /// Whether every step is done again.
+    pub(crate) is_uncached: bool,
 }
 
 impl Member {
@@ -64,6 +76,10 @@ impl Member {
             platforms: Vec::new(),
             names: Vec::new(),
             tags: Vec::new(),
+            services: Vec::new(),
+            secrets: Vec::new(),
+            agents: Vec::new(),
+            is_uncached: false,
         }
     }
 
@@ -86,7 +102,10 @@ pub(crate) struct Typed<'a> {
 impl Environment {
     /// What `boxwright build` was asked for.
     pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Asked, Failure> {
+        let is_composed = !args.compose.files.is_empty();
+        let mut notes = Vec::new();
         let members = match &args.spec.file {
+            _ if is_composed => self.composed(args, &mut notes)?,
             Some(file) => vec![Member::of_spec(file.clone())],
             None => self.members(
                 args.spec.workspace.as_deref(),
@@ -97,7 +116,9 @@ impl Environment {
         if members.len() > 1 {
             for_one_image_only(args)?;
         }
-        let is_group = members.len() > 1 || args.spec.workspace.is_some();
+        let is_group = members.len() > 1 || args.spec.workspace.is_some() || is_composed;
+        let services = members.iter().map(|member| member.services.clone());
+        let services = services.collect();
         let names = members.iter().map(|member| member.name.clone()).collect();
         let requests = members
             .into_iter()
@@ -106,6 +127,8 @@ impl Environment {
             requests: requests.collect::<Result<_, _>>()?,
             names,
             is_group,
+            services,
+            notes,
         })
     }
 
@@ -135,7 +158,22 @@ impl Environment {
             profile: args.spec.profile.as_ref(),
             args: &args.spec.args,
         };
+        let mut commands = self.commands(&args.commands)?;
+        for (id, bytes) in &member.secrets {
+            let secret = || Secret::new(bytes.clone());
+            let id = id.as_str().to_owned();
+            commands.secrets.entry(id).or_insert_with(secret);
+        }
+        for (id, socket) in &member.agents {
+            let own = || self.value("SSH_AUTH_SOCK").map(PathBuf::from);
+            if let Some(socket) = socket.clone().or_else(own) {
+                let id = id.as_str().to_owned();
+                commands.agents.entry(id).or_insert(socket);
+            }
+        }
+        let is_uncached = args.how.no_cache || member.is_uncached;
         let mut request = self.member_request(member, &typed)?;
+        request.left_out.extend(args.compose.compose_lock.clone());
         request.context_overrides.splice(0..0, typed_contexts);
         if !args.spec.platforms.is_empty() {
             request.platforms.clone_from(&args.spec.platforms);
@@ -149,14 +187,13 @@ impl Environment {
             store_root: self.store_root(args.how.store.store.as_deref())?,
             registries: self.registries(&args.network),
             lock: lock_of(&request.spec_file, args.how.locked)?,
-            cache: if args.how.no_cache {
-                CacheUse::BasesOnly
-            } else {
-                CacheUse::All
+            cache: match is_uncached {
+                true => CacheUse::BasesOnly,
+                false => CacheUse::All,
             },
             shared: self.shared_cache(&args.shared)?,
             jobs: args.how.jobs.unwrap_or_else(processors),
-            commands: self.commands(&args.commands)?,
+            commands,
             ..request
         };
         request.outputs = outputs(&args.result.outputs, &request)?;
@@ -294,6 +331,7 @@ impl Environment {
             context_overrides: Vec::new(),
             platforms: Vec::new(),
             outputs: Vec::new(),
+            left_out: Vec::new(),
             names: Vec::new(),
             format: Default::default(),
             compression: None,

@@ -1,7 +1,8 @@
 //! podman with its own storage: loads, runs and inspects images.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -52,28 +53,59 @@ impl Podman {
     /// Any podman command on this storage.
     #[track_caller]
     pub(crate) fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+        let mut command = self.command("podman");
+        command.args(self.flags()).args(args);
+        run(&mut command)
+    }
+
+    /// podman-compose on this storage, in a folder of compose files.
+    #[track_caller]
+    pub(crate) fn compose(&self, folder: &Path, args: &[&str]) -> Ran {
+        let program = self.keeper.dir().join("podman");
+        let flags: Vec<String> = self
+            .flags()
+            .iter()
+            .map(|flag| format!("'{}'", flag.display()))
+            .collect();
+        let script = format!("#!/bin/sh\nexec podman {} \"$@\"\n", flags.join(" "));
+        fs::write(&program, script).expect("write a program");
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("set a mode");
+        let mut command = self.command("podman-compose");
+        command.arg("--podman-path").arg(&program).args(args);
+        run(command.current_dir(folder))
+    }
+
+    /// A program that sees this podman's settings and no others.
+    fn command(&self, program: &str) -> Command {
         let dir = self.keeper.dir();
-        let mut command = Command::new("podman");
+        let mut command = Command::new(program);
         command
             .current_dir(dir)
             .env("CONTAINERS_CONF", dir.join("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", dir.join("storage.conf"))
             .env("HOME", dir)
             .env("TMPDIR", dir.join("tmp"))
-            .env("XDG_RUNTIME_DIR", dir.join("runtime"))
-            .args(["--log-level", "error", "--cgroup-manager", "cgroupfs"])
-            .args(["--storage-driver", self.driver])
-            .arg("--root")
-            .arg(dir.join("root"))
-            .arg("--runroot")
-            .arg(dir.join("run"));
+            .env("XDG_RUNTIME_DIR", dir.join("runtime"));
+        command
+    }
+
+    /// What every podman command begins with.
+    fn flags(&self) -> Vec<OsString> {
+        let dir = self.keeper.dir();
+        let words = ["--log-level", "error", "--cgroup-manager", "cgroupfs"];
+        let mut flags: Vec<OsString> = words.map(OsString::from).into();
+        flags.extend(["--storage-driver", self.driver, "--root"].map(OsString::from));
+        flags.extend([
+            dir.join("root").into(),
+            "--runroot".into(),
+            dir.join("run").into(),
+        ]);
         if on_path("runc").is_some() {
             // Its state would otherwise lie in one place for the whole machine.
             let state = format!("root={}", dir.join("runc").display());
-            command.args(["--runtime-flag", &state]);
+            flags.extend(["--runtime-flag".into(), state.into()]);
         }
-        command.args(args);
-        run(&mut command)
+        flags
     }
 
     /// Loads an archive or a layout directory; gives the name or ID that podman prints.
