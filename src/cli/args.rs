@@ -322,6 +322,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, exclusive = true)]
     pub(crate) list: bool,
     #[command(flatten)]
+    pub(crate) commands: CommandArgs,
+    #[command(flatten)]
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
@@ -378,7 +380,7 @@ pub(crate) struct JsonArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("limit").args(["max_size", "max_age"]).required(true).multiple(true)))]
+#[command(group(ArgGroup::new("limit").args(["max_size", "max_age", "trees"]).required(true).multiple(true)))]
 pub(crate) struct GcArgs {
     /// The most that may stay, such as 5GB or 512MiB
     #[arg(long, value_name = "SIZE")]
@@ -386,6 +388,12 @@ pub(crate) struct GcArgs {
     /// How long a thing may lie unused, such as 14d or 36h
     #[arg(long, value_name = "TIME")]
     pub(crate) max_age: Option<Age>,
+    /// Remove the unpacked stages, too, as one does before CI saves the store
+    ///
+    /// They are made again when a command needs them. CI would carry them in vain: a copy of one is
+    /// never used.
+    #[arg(long)]
+    pub(crate) trees: bool,
     #[command(flatten)]
     pub(crate) format: JsonArgs,
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use boxwright::sandbox::{self, Circumstances, SandboxError, SandboxSettings, StopSwitch};
+use boxwright::sandbox::{
+    self, Circumstances, Holding, HoldingKind, SandboxError, SandboxSettings, StopSwitch,
+};
 use boxwright::store::{GcPolicy, Store, StoreError};
 
 use crate::cli::args::{CacheArgs, CacheCommand, JsonArgs};
@@ -44,7 +46,10 @@ pub(crate) fn run(
             };
             let (store, now) = (alone()?, SystemTime::now());
             let kept = Kept::of(&store)?;
-            let chosen = sandbox::choose(kept.holdings, &kept.items, policy, now);
+            let is_unwanted = |one: &Holding| gc.trees && one.kind == HoldingKind::Tree;
+            let (trees, rest) = kept.holdings.into_iter().partition(is_unwanted);
+            let mut chosen = sandbox::choose(rest, &kept.items, policy, now);
+            chosen.gone.extend::<Vec<_>>(trees);
             discard(&chosen.gone, store.root())?;
             let report = store.gc(chosen.store, now).map_err(refused)?;
             let cleaned = Cleaned {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use boxwright::sandbox::{
     Circumstances, Probe, Proc, SandboxSettings, StopSwitch, Tier, Upper, Verdict, probe,
 };
+use boxwright::store::Store;
 use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
@@ -22,6 +23,9 @@ pub(crate) fn run(
     let store = environment.store_root(args.store.store.as_deref())?;
     let store = std::path::absolute(&store)
         .map_err(|error| Failure::system("find the store's folder", &error))?;
+    // What is tried is tried in it, and a folder with something in it becomes no store any more. One
+    // that cannot be used shows in what each tier lacks.
+    let _ = Store::open(&store);
     let program = std::env::current_exe()
         .map_err(|error| Failure::system("find this program, to start it again", &error))?;
     let found = probe(&SandboxSettings {

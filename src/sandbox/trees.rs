@@ -8,10 +8,15 @@
 //! Of a tree that only adds to a large one below it, such as its base image's, only what differs is
 //! unpacked, to be laid over the other: `DIGEST-WHO-on-OTHER/root`, beside the listing of the whole
 //! and that of the `part`. So a base is unpacked once for all stages and commands on it.
+//!
+//! A store may be carried from machine to machine by whatever a CI has for its caches, which loses
+//! what a tree is made of: owners, attributes, devices, setuid. So a tree says where it was made, and
+//! one that lies elsewhere is a copy: it is made again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::oci::Digest;
@@ -60,7 +65,7 @@ pub fn materialize(
         let is_large = below.tree.len() >= WORTH_SHARING;
         is_large && below.digest != wanted.digest && footing.tier != Tier::Chroot
     });
-    let Some(below) = below.filter(|_| !whole.exists()) else {
+    let Some(below) = below.filter(|_| !is_original(&whole)) else {
         return Ok(vec![unpacked(
             &whole,
             wanted.tree,
@@ -75,7 +80,7 @@ pub fn materialize(
         name(wanted.digest),
         below.digest.short()
     ));
-    let part = match folder.exists() {
+    let part = match is_original(&folder) {
         true => Tree::new(),
         false => match wanted.tree.above(below.tree) {
             Some(part) => part,
@@ -103,14 +108,17 @@ fn unpacked(
     settings: &SandboxSettings,
     store: &Store,
 ) -> Result<PathBuf, SandboxError> {
-    if folder.exists() {
+    if is_original(folder) {
         // The listing's time says when the tree was last used. It is no harm if that is wrong.
-        if let Ok(listing) = fs::File::open(folder.join(LISTING)) {
+        if let Ok(listing) = File::open(folder.join(LISTING)) {
             let _ = used_now(&listing);
         }
         return Ok(folder.join(ROOT));
     }
     let trees = folder.parent().unwrap_or(Path::new(""));
+    if folder.exists() {
+        drop_copy(trees, folder, footing, settings)?;
+    }
     let new = tempfile::Builder::new()
         .prefix("new-")
         .tempdir_in(trees)
@@ -144,6 +152,44 @@ const ROOT: &str = "root";
 pub(crate) const LISTING: &str = "listing";
 /// The listing of what lies in the root, where that is not the whole tree.
 const PART: &str = "part";
+/// Where the tree's root was made, beside it.
+const PLACE: &str = "place";
+
+/// What tells the root of a tree from every copy of it: the change time of an inode is set by the
+/// kernel alone, and a root that is whole does not change any more.
+fn place(folder: &Path) -> io::Result<String> {
+    let root = fs::symlink_metadata(folder.join(ROOT))?;
+    let (inode, seconds, fraction) = (root.ino(), root.ctime(), root.ctime_nsec());
+    Ok(format!("{inode} {seconds}.{fraction:09}\n"))
+}
+
+/// Whether a tree lies where it was made.
+fn is_original(folder: &Path) -> bool {
+    let noted = fs::read_to_string(folder.join(PLACE));
+    matches!((noted, place(folder)), (Ok(noted), Ok(place)) if noted == place)
+}
+
+/// Takes a tree away that is a copy. Another build may do the same, and have made a true one since.
+fn drop_copy(
+    trees: &Path,
+    folder: &Path,
+    footing: &Footing,
+    settings: &SandboxSettings,
+) -> Result<(), SandboxError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let gone = trees.join(format!("gone-{name}-{}", std::process::id()));
+    {
+        let alone = File::open(trees).and_then(|folder| folder.lock().map(|()| folder));
+        let _alone = alone.map_err(SandboxError::io("lock", trees))?;
+        if is_original(folder) || !folder.exists() {
+            return Ok(());
+        }
+        fs::rename(folder, &gone).map_err(SandboxError::io("rename", folder))?;
+    }
+    // Files that only others may remove are swept with the store.
+    let _ = super::remove(&gone, footing, settings);
+    Ok(())
+}
 
 /// Whose files they are on disk: no two builders of different rights share a tree.
 fn whose(tier: Tier) -> String {
@@ -185,13 +231,13 @@ fn make(
         store: located(store)?,
     };
     let ended = order(footing, task, settings, u64::MAX, &|_, _| {})?;
-    match ended.outcome {
-        Ok(_) => Ok(()),
-        Err(Failed::Setup(setup) | Failed::Start(setup)) => Err(SandboxError::Setup {
-            tier: footing.tier,
-            setup,
-        }),
+    if let Err(Failed::Setup(setup) | Failed::Start(setup)) = ended.outcome {
+        let tier = footing.tier;
+        return Err(SandboxError::Setup { tier, setup });
     }
+    let note = folder.join(PLACE);
+    let noted = place(folder).and_then(|place| fs::write(&note, place));
+    noted.map_err(SandboxError::io("write", &note))
 }
 
 fn list(tree: &Tree, listing: &Path) -> Result<(), SandboxError> {

@@ -20,6 +20,7 @@ mod lock; // the lock, what it pins, and builds without network
 mod outputs; // every output before every loader; hostile layouts and archives before us
 mod peers; // the foreign tools and hand-made images work, before they judge ours
 mod profiles; // one spec for several environments, and nothing of one in another
+mod recipes; // the recipes for CI of ci/, run as their CI would
 mod registry_pull; // bases from registries: every kind of door, every kind of fault
 mod registry_push; // images to registries: what is sent, what is not, what goes on after a kill
 mod run_containers; // builds with commands inside docker's and podman's containers
@@ -31,4 +32,5 @@ mod serve; // the read-only registry: the spec, real clients, and those that mea
 mod shared_cache; // results of other machines by way of a registry, lying ones among them
 mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
+mod store_restored; // stores that a CI has saved and restored, losing what such means lose
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools

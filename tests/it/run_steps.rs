@@ -261,6 +261,30 @@ fn a_program_of_another_machine_is_told_as_such() {
 }
 
 #[test]
+fn a_check_runs_what_its_spec_runs() {
+    let sandbox = peer!(prepared());
+    fs::create_dir(sandbox.path("ctx")).expect("make a context");
+    sandbox.file("token", "a secret");
+    let step = "- {run: 'mkdir /out; wc -c < /run/secrets/t > /out/n', mounts: [{secret: t}]}";
+    sandbox.file("boxwright.yaml", spec(step));
+    let secret = ["--secret", "id=t,src=token"];
+    let check = ["check", "--store", "store"];
+    sandbox.boxwright(check.iter().chain(&secret)).ok();
+    // What it made, a build takes.
+    let (_, events) = build(&sandbox, step, &secret);
+    assert_eq!(origins(&events), ["cached"]);
+}
+
+#[test]
+fn asking_the_doctor_first_does_no_harm() {
+    let sandbox = peer!(prepared());
+    sandbox.boxwright(["doctor", "--store", "store"]).ok();
+    build(&sandbox, "- run: mkdir /out", &[]);
+    // Nor does a place where nothing can be written keep it from its answer.
+    sandbox.boxwright(["doctor", "--store", "/proc/store"]).ok();
+}
+
+#[test]
 fn unpacked_trees_do_not_grow_in_number() {
     let sandbox = peer!(prepared());
     // Each command finds another tree.
@@ -352,7 +376,7 @@ fn large(sandbox: &Sandbox) {
          steps: [{copy: ., to: /many}]\n",
     );
     let built = ["build", "-f", "large.yaml", "-o", "oci:base:large"];
-    sandbox.boxwright(&built).ok();
+    sandbox.boxwright(built).ok();
 }
 
 #[test]
@@ -385,7 +409,7 @@ fn a_large_base_is_unpacked_once_and_laid_under_every_stage() {
             tier,
         ];
         let ran =
-            sandbox.boxwright(&[&args[..], &["--progress", "plain", "--print", "digest"]].concat());
+            sandbox.boxwright([&args[..], &["--progress", "plain", "--print", "digest"]].concat());
         let sums = ran
             .stderr
             .lines()

@@ -36,7 +36,9 @@ pub(crate) enum CacheCommand {
     #[command(after_long_help = "\
 Examples:
   boxwright cache gc --max-age 14d
-  boxwright cache gc --max-size 5GB")]
+  boxwright cache gc --max-size 5GB
+  boxwright cache gc --trees --max-size 2GB
+      What CI runs before it saves the store.")]
     Gc(GcArgs),
     /// Remove everything
     Clear(JsonArgs),

@@ -181,6 +181,7 @@ impl Environment {
             store_root: self.store_root(args.store.store.as_deref())?,
             registries: self.registries(&args.network),
             lock: lock_of(&spec_file, args.locked)?,
+            commands: self.commands(&args.commands)?,
             ..self.bare_request(spec_file)?
         })
     }

@@ -32,6 +32,18 @@ impl fmt::Debug for Ran {
 }
 
 impl Ran {
+    /// What several programs have said, all of which succeeded.
+    pub(crate) fn of(stdout: &str, stderr: &str) -> Ran {
+        Ran {
+            command: "several".to_owned(),
+            code: 0,
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+            peak_kib: 0,
+            cpu: Duration::ZERO,
+        }
+    }
+
     /// The same, after checking that the program succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> Ran {

@@ -24,7 +24,7 @@ impl Podman {
     pub(crate) fn start() -> Result<Podman, Skip> {
         required("podman")?;
         let folder = folder("podman");
-        write_configuration(folder.path());
+        write_configuration(folder.path(), "");
         let farewell = farewell(folder.path());
         let keeper = Keeper::of_folder(folder, &farewell);
         let mut podman = Podman {
@@ -42,6 +42,12 @@ impl Podman {
             }
         }
         Ok(podman)
+    }
+
+    /// Has pods be held together by a loaded image that does nothing but stay.
+    pub(crate) fn set_for_pods(&self, image: &str) {
+        let engine = format!("infra_image = \"{image}\"\n");
+        write_configuration(self.keeper.dir(), &engine);
     }
 
     /// Any podman command on this storage.
@@ -149,12 +155,12 @@ impl Podman {
 
 /// The settings that podman needs on machines with few rights: explicit limits, because it would
 /// otherwise raise them, and runc, because crun refuses hybrid cgroups.
-fn write_configuration(dir: &Path) {
+fn write_configuration(dir: &Path, engine: &str) {
     let (files, processes) = (hard_limit("Max open files"), hard_limit("Max processes"));
     let (files, processes) = (files.min(1 << 20), processes.min(32_768));
     let mut text = format!(
         "[containers]\ndefault_ulimits = [\"nofile={files}:{files}\", \
-         \"nproc={processes}:{processes}\"]\n[engine]\n"
+         \"nproc={processes}:{processes}\"]\n[engine]\n{engine}"
     );
     if on_path("runc").is_some() {
         text.push_str("runtime = \"runc\"\n");
@@ -167,7 +173,7 @@ fn write_configuration(dir: &Path) {
     );
     fs::write(dir.join("storage.conf"), text).expect("write storage.conf");
     for name in ["tmp", "runtime"] {
-        fs::create_dir(dir.join(name)).expect("create a folder");
+        fs::create_dir_all(dir.join(name)).expect("create a folder");
     }
 }
 
