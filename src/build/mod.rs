@@ -43,7 +43,7 @@ pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLi
 pub use request::{BuildRequest, CacheUse, CommandSettings};
 pub use run::{build, build_beside, names_of, plans, spec};
 pub use shared_cache::{CacheMode, SharedCacheSettings};
-pub use spec_files::SPEC_NAME;
+pub use spec_files::{SPEC_NAME, declared_args};
 pub use start::{UnpackedImage, unpack_image};
 pub use study::{check_image, check_spec, inspect_image};
 pub use verify::{Difference, Verification, verify};

@@ -62,10 +62,7 @@ pub fn build_beside(
     let mut made = BTreeMap::new();
     let (mut images, mut lines, mut notes) = (Vec::new(), Vec::new(), BTreeSet::new());
     for plan in &plans {
-        observer.event(Event::Planned {
-            stages: plan.stages.len(),
-            steps: plan.stages.iter().map(|stage| stage.steps().count()).sum(),
-        });
+        observer.event(planned(plan));
         let mut workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
         let target = target(&mut workshop, &mut made)?;
         check_final_user(plan, &target.config)?;
@@ -106,6 +103,13 @@ pub fn build_beside(
         outputs,
         notes: notes.into_iter().collect(),
     })
+}
+
+fn planned(plan: &Plan) -> Event<'static> {
+    Event::Planned {
+        stages: plan.stages.len(),
+        steps: plan.stages.iter().map(|stage| stage.steps().count()).sum(),
+    }
 }
 
 /// What no output may take the place of: the spec, those that it extends, and the store.

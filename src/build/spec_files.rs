@@ -1,7 +1,7 @@
 //! The specs that a spec extends, read from disk: each once in a build, and never more of it than a
 //! spec may have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
+use crate::build::error::BuildError;
 use crate::build::request::BuildRequest;
-use crate::spec::{FoundSpec, SpecFiles, ValueError};
+use crate::spec::{self, FoundSpec, SourceText, SpecFiles, ValueError};
 
 /// The name of a spec in its folder.
 pub const SPEC_NAME: &str = "boxwright.yaml";
@@ -30,12 +31,28 @@ pub(crate) struct FilesOfMachine<'a> {
 
 impl<'a> FilesOfMachine<'a> {
     pub(crate) fn of(request: &'a BuildRequest) -> FilesOfMachine<'a> {
+        FilesOfMachine::around(&request.spec_file)
+    }
+
+    fn around(spec_file: &'a Path) -> FilesOfMachine<'a> {
         FilesOfMachine {
-            spec_file: &request.spec_file,
-            folder: request.folder(),
+            spec_file,
+            folder: spec_file.parent().unwrap_or(Path::new("")),
             read: Mutex::default(),
         }
     }
+}
+
+/// The names of the arguments that a spec and those that it extends declare.
+///
+/// # Errors
+/// A text that is no YAML. What else is wrong with the specs is for their build to tell.
+pub fn declared_args(
+    spec_file: &Path,
+    source: &Arc<SourceText>,
+) -> Result<BTreeSet<String>, BuildError> {
+    let files = FilesOfMachine::around(spec_file);
+    Ok(spec::declared_args(source, &files)?)
 }
 
 impl SpecFiles for FilesOfMachine<'_> {

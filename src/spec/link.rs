@@ -27,7 +27,7 @@ mod assemble;
 mod circle;
 
 /// So many files may one spec need.
-const MOST_FILES: usize = 64;
+pub(crate) const MOST_FILES: usize = 64;
 /// So long may the way to one of them be.
 const MOST_DEPTH: usize = 16;
 /// So many bytes may all of them have.

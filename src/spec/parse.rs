@@ -1,15 +1,16 @@
 //! The door of the room: text and inputs in, spec or diagnostics out.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::oci::Platform;
 use crate::spec::decode::{Decoder, decode};
 use crate::spec::diagnostic::{Diagnostic, Diagnostics};
-use crate::spec::link::{SpecFiles, link};
+use crate::spec::link::{MOST_FILES, SpecFiles, link};
 use crate::spec::model::BuildSpec;
 use crate::spec::source::{SourceText, Span};
-use crate::spec::yaml::{self, Node, Value};
+use crate::spec::yaml::{self, Entry, Node, Value};
 
 /// What a spec depends on besides its text.
 #[derive(Debug, Clone, Copy)]
@@ -48,19 +49,65 @@ pub(crate) fn document(source: &Arc<SourceText>) -> Result<Node, Diagnostics> {
     })
 }
 
-/// The names of the arguments that a spec declares.
+/// The names of the arguments that a spec declares, and those of the specs that it extends as far
+/// as their names are written without arguments.
 ///
 /// # Errors
-/// A text that is no YAML. What else is wrong with the spec is for [`parse`] to tell.
-pub fn declared_args(source: &Arc<SourceText>) -> Result<BTreeSet<String>, Diagnostics> {
-    let entries = |node: Option<&Node>| match node.map(|node| &node.value) {
-        Some(Value::Map(entries)) => entries.clone(),
-        _ => Vec::new(),
-    };
-    let top = entries(yaml::parse(source)?.as_ref());
-    let args = top.iter().find(|entry| entry.key.value == "args");
-    let declared = entries(args.map(|entry| &entry.value)).into_iter();
-    Ok(declared.map(|entry| entry.key.value).collect())
+/// A text that is no YAML. What else is wrong with the specs is for [`parse`] to tell.
+pub fn declared_args(
+    source: &Arc<SourceText>,
+    files: &dyn SpecFiles,
+) -> Result<BTreeSet<String>, Diagnostics> {
+    let mut declared = BTreeSet::new();
+    let mut seen = BTreeSet::from([files.own_identity()]);
+    let mut ahead = declared_in(source, &mut declared)?
+        .into_iter()
+        .map(|path| (PathBuf::new(), path))
+        .collect::<Vec<_>>();
+    while let Some((folder, path)) = ahead.pop() {
+        let Ok(found) = files.find(&folder, &path) else {
+            continue;
+        };
+        if seen.len() >= MOST_FILES || !seen.insert(found.identity) {
+            continue;
+        }
+        let text = SourceText::from_bytes(found.name, found.bytes.to_vec());
+        let further = text.and_then(|text| declared_in(&Arc::new(text), &mut declared));
+        let folder = found.path.parent().unwrap_or(Path::new("")).to_owned();
+        let further = further.unwrap_or_default().into_iter();
+        ahead.extend(further.map(|path| (folder.clone(), path)));
+    }
+    Ok(declared)
+}
+
+/// Adds the arguments of one file; the files that its stages extend come out.
+fn declared_in(
+    source: &Arc<SourceText>,
+    declared: &mut BTreeSet<String>,
+) -> Result<Vec<PathBuf>, Diagnostics> {
+    fn value<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Value> {
+        let found = entries.iter().find(|entry| entry.key.value == key);
+        found.map(|entry| &entry.value.value)
+    }
+    fn entries(value: Option<&Value>) -> &[Entry] {
+        match value {
+            Some(Value::Map(entries)) => entries,
+            _ => &[],
+        }
+    }
+    let root = yaml::parse(source)?;
+    let top = entries(root.as_ref().map(|root| &root.value));
+    let args = entries(value(top, "args")).iter();
+    declared.extend(args.map(|entry| entry.key.value.clone()));
+    let stages = entries(value(top, "stages")).iter();
+    let extended =
+        stages.filter_map(
+            |stage| match value(entries(Some(&stage.value.value)), "extends")? {
+                Value::Scalar(scalar) => scalar.text.split_once('#'),
+                _ => None,
+            },
+        );
+    Ok(extended.map(|(file, _)| PathBuf::from(file)).collect())
 }
 
 /// The first instruction, if the text begins as Dockerfiles do.

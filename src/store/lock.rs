@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,22 +61,37 @@ const LONGEST_NAP: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Claim {
     _file: File,
+    path: PathBuf,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // While it is locked: whoever has opened it meanwhile sees that it has lost its name.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Store {
     /// Claims the work that `key` names; `None` if someone is at it.
     ///
-    /// The file that is locked is temporary: it goes when nobody uses the store.
+    /// The file that is locked goes with the claim, or, if its holder was killed, when nobody uses
+    /// the store.
     ///
     /// # Errors
     /// The file system failing.
     pub fn claim(&self, key: &KeyRecord) -> Result<Option<Claim>, StoreError> {
         let path = self.claim_path(key);
-        let file = open(&path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Claim { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(StoreError::io("lock", &path)(error.into())),
+        loop {
+            let file = open(&path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if has_name(&file, &path)? => {
+                    return Ok(Some(Claim { _file: file, path }));
+                }
+                // It was another's, who has just finished: the next one has a file of its own.
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+            }
         }
     }
 
@@ -117,6 +133,17 @@ impl Store {
     }
 }
 
+/// Whether an open file is the one at `path`.
+fn has_name(file: &File, path: &Path) -> Result<bool, StoreError> {
+    let failed = || StoreError::io("look at", path);
+    let opened = file.metadata().map_err(failed())?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed()(error)),
+    }
+}
+
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
@@ -125,6 +152,9 @@ fn open(path: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+
     use super::*;
 
     #[test]
@@ -138,6 +168,28 @@ mod tests {
         assert!(store.claim(&two).unwrap().is_some());
         drop(claim);
         assert!(store.claim(&one).unwrap().is_some());
+        let left = std::fs::read_dir(folder.path().join("tmp")).unwrap();
+        assert_eq!(left.count(), 0, "a claim takes its file with it");
+    }
+
+    #[test]
+    fn nobody_else_is_at_work_however_many_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (work, at_it) = (KeyRecord::new("work"), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let claim = store.claim_in_turn(&work, &|| true);
+                        assert_eq!(at_it.fetch_add(1, SeqCst), 0);
+                        std::thread::yield_now();
+                        at_it.fetch_sub(1, SeqCst);
+                        drop(claim);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

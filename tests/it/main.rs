@@ -36,4 +36,5 @@ mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
 mod store_restored; // stores that a CI has saved and restored, losing what such means lose
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools
+mod systems; // the eleven services of specs/systems, built, started and judged
 mod workspace; // several images in one process: what they share is made once

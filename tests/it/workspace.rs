@@ -464,14 +464,22 @@ fn members_are_verified_checked_and_locked_under_their_names() {
 }
 
 #[test]
-fn the_systems_are_two_workspaces() {
-    let sandbox = Sandbox::new();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/systems");
-    for name in ["boxwright.workspace.yaml", "local.workspace.yaml"] {
-        let file = folder.join(name).display().to_string();
-        let args = ["build", "-w", &file, "-o", "oci:all", "--dry-run", "--json"];
-        let plans: Value =
-            serde_json::from_str(&sandbox.boxwright(args).ok().stdout).expect("JSON");
-        assert_eq!(plans.as_array().map(Vec::len), Some(13), "{name}");
-    }
+fn arguments_reach_the_specs_that_members_extend() {
+    let sandbox = without_commands();
+    sandbox.file(
+        "base.yaml",
+        "format: 1\nargs: {DEEP: default}\nstages: {base: {from: scratch, steps: [{write: /deep, text: \"${DEEP}\"}]}}\n",
+    );
+    sandbox.file(
+        "auth/boxwright.yaml",
+        "format: 1\nimage: acme/auth\nstages: {app: {extends: '../base.yaml#base', allow: [root]}}\n",
+    );
+    let workspace = "format: 1\nargs: {DEEP: from-the-workspace}\nmembers: [auth, bill]\n";
+    sandbox.file("boxwright.workspace.yaml", workspace);
+    let text = |more: &[&str]| {
+        build(&sandbox, &[&["-o", "oci-archive:out/"], more].concat()).ok();
+        text_of(&sandbox.path("out/auth.tar"))
+    };
+    assert!(text(&[]).contains("from-the-workspace"));
+    assert!(text(&["--arg", "DEEP=typed"]).contains("typed"));
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxwright::build::SPEC_NAME;
-use boxwright::spec::{self, Diagnostic, Diagnostics, Workspace, declared_args, nearest};
+use boxwright::build::{SPEC_NAME, declared_args};
+use boxwright::spec::{self, Diagnostic, Diagnostics, Workspace, nearest};
 
 use crate::cli::exit::{Blame, Failure};
 use crate::cli::settings::Environment;
@@ -87,7 +87,7 @@ fn wanted<'w>(
     for written in workspace.members.iter().filter(is_wanted) {
         match located(workspace, written, folder) {
             Ok(spec_file) => {
-                let declared = declared_args(&read_spec(&spec_file)?)?;
+                let declared = declared_args(&spec_file, &read_spec(&spec_file)?)?;
                 problems.extend(undeclared(workspace, written, &declared));
                 found.push(Found {
                     written,
@@ -169,7 +169,8 @@ fn declared_somewhere(
         }
         // What is wrong with the spec of a member that is not wanted is told when it is.
         let of_member = located(workspace, member, folder).ok();
-        let of_member = of_member.and_then(|file| declared_args(&read_spec(&file).ok()?).ok());
+        let of_member =
+            of_member.and_then(|file| declared_args(&file, &read_spec(&file).ok()?).ok());
         match of_member {
             Some(declared) => open.retain(|one| !declared.contains(one.name.as_str())),
             None => return Ok(()),

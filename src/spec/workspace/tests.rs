@@ -152,6 +152,7 @@ fn the_schema_takes_what_the_decoder_takes() {
 
 #[test]
 fn arguments_of_a_spec_are_found_however_they_are_written() {
+    use crate::spec::NoFiles;
     use crate::spec::parse::declared_args;
     for (text, expected) in [
         (
@@ -162,11 +163,11 @@ fn arguments_of_a_spec_are_found_however_they_are_written() {
         ("format: 1\n", &[]),
         ("", &[]),
     ] {
-        let found = declared_args(&Arc::new(SourceText::new("s", text))).unwrap();
+        let found = declared_args(&Arc::new(SourceText::new("s", text)), &NoFiles).unwrap();
         assert_eq!(
             found.iter().map(String::as_str).collect::<Vec<_>>(),
             expected
         );
     }
-    assert!(declared_args(&Arc::new(SourceText::new("s", "a: ["))).is_err());
+    assert!(declared_args(&Arc::new(SourceText::new("s", "a: [")), &NoFiles).is_err());
 }
