@@ -171,6 +171,7 @@ fn whole_build(seeded: &Seeded, store: &Path) {
         platforms: Vec::new(),
         outputs: vec![output.parse().expect("the name of an output")],
         left_out: Vec::new(),
+        inputs: Vec::new(),
         names: Vec::new(),
         format: DocumentFormat::Oci,
         compression: None,

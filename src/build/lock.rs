@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::build::request::BuildRequest;
 use crate::build::run::specs;
 use crate::oci::{Digest, Platform, Reference};
 use crate::plan::{KnownBy, PlannedFile, outside, unknown};
-use crate::spec::compose::{Pin, pins_text};
+use crate::spec::compose::{PINS_HEADER, Pin, pins_text};
 use crate::spec::{
     BuildSpec, Diagnostic, Diagnostics, HttpUrl, Lock, LockedFile, LockedImage, Span, Spanned,
 };
@@ -158,7 +158,42 @@ pub fn write_pins(pins: &[Pin], path: &Path) -> Result<bool, BuildError> {
         path: path.to_owned(),
         source,
     };
+    may_be_pins(path)?;
     replace(path, &pins_text(pins)).map_err(wrong)
+}
+
+/// Whether pins may be written there: nothing stands there, or pins.
+///
+/// # Errors
+/// Something else does.
+pub fn may_be_pins(path: &Path) -> Result<(), BuildError> {
+    let allowed = match stands_there(path) {
+        Ok(Some(beginning)) if beginning != PINS_HEADER.as_bytes() => Err(io::Error::other(
+            "something else stands there; name another file, or remove it",
+        )),
+        other => other.map(drop),
+    };
+    allowed.map_err(|source| BuildError::Lock {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// How the file begins that stands at a path, as far as pins tell it; nothing of what is no file: a
+/// pipe or device would make us wait.
+fn stands_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let mut beginning = Vec::new();
+    if found.is_file() {
+        let most = PINS_HEADER.len() as u64;
+        fs::File::open(path)?
+            .take(most)
+            .read_to_end(&mut beginning)?;
+    }
+    Ok(Some(beginning))
 }
 
 /// Lets a file hold `text`, whole or not at all; says whether it was another before.

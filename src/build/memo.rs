@@ -11,14 +11,14 @@ use crate::build::error::BuildError;
 use crate::build::request::CommandSettings;
 use crate::oci::{Digest, ImageConfig};
 use crate::plan::Plan;
-use crate::plan::PlannedStage;
 use crate::plan::key::Evaluation;
+use crate::plan::{ImageId, PlannedStage, StageBase, StageId};
 use crate::spec::{self, Action, Home, Mount, Name, Run};
 use crate::store::{KeyRecord, Store};
 use crate::transport::http::Network;
 
 /// The version of everything that decides what steps make of their inputs.
-const EVALUATOR: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
+const EVALUATOR: &str = concat!(env!("CARGO_PKG_VERSION"), "+3");
 
 /// What evaluating comes to, as far as an image needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,17 @@ impl Files {
                 Home::Own => 0,
                 Home::Extended(place) => place + 1,
             };
-            format!("{number} {}", planned.stage.name.as_str())
+            // Equal texts at two places have equal names in them: what a stage starts from and
+            // takes from says which is meant.
+            let base = match planned.base {
+                StageBase::Scratch => "scratch".to_owned(),
+                StageBase::Stage(StageId(place)) => format!("stage {place}"),
+                StageBase::Image(ImageId(place)) => format!("image {place}"),
+            };
+            let others = planned.depends_on.iter().map(|id| id.0.to_string());
+            let others = others.collect::<Vec<_>>().join(",");
+            let name = planned.stage.name.as_str();
+            format!("{number} {name} from {base} with {others}")
         });
         Files {
             texts,

@@ -36,12 +36,14 @@ pub use error::BuildError;
 
 pub use event::{Event, Observer, OutputState, Silent};
 pub use join::{JoinReport, JoinRequest, JoinedImage, join};
-pub use lock::{LockChange, LockScope, Locked, check_lock, lock, write_lock, write_pins};
+pub use lock::{
+    LockChange, LockScope, Locked, check_lock, lock, may_be_pins, write_lock, write_pins,
+};
 pub use mirror::{Dockerfile, Mirror, mirror};
 pub use push::{PushLine, PushReport, PushRequest, push};
 pub use report::{BuildReport, LayerLine, LayerWork, Origin, OutputKind, OutputLine};
 pub use request::{BuildRequest, CacheUse, CommandSettings};
-pub use run::{build, build_beside, names_of, plans, spec};
+pub use run::{build, build_beside, may_be_written, names_of, plans, spec};
 pub use shared_cache::{CacheMode, SharedCacheSettings};
 pub use spec_files::{SPEC_NAME, declared_args};
 pub use start::{UnpackedImage, unpack_image};

@@ -33,18 +33,9 @@ pub(crate) fn check(
     registries: &RegistryClient,
 ) -> Result<(), BuildError> {
     for output in outputs {
-        let real = |path: &Path| std::fs::canonicalize(path).ok();
-        // What is not there yet takes nobody's place.
-        let Some(place) = output.path().and_then(real) else {
-            continue;
-        };
-        if let Some(input) = inputs
-            .iter()
-            .find(|input| real(input).as_ref() == Some(&place))
-        {
-            return Err(BuildError::Output(OutputError {
-                message: format!("{output} would take the place of {}", input.display()),
-            }));
+        let place = output.path();
+        if let Some(input) = place.and_then(|place| taken_by(place, inputs.iter().copied())) {
+            return Err(in_place_of(&output.to_string(), input));
         }
     }
     let to_registry = outputs.iter().find_map(|output| match output {
@@ -58,6 +49,23 @@ pub(crate) fn check(
             Err(TransportError::from(error).into())
         }
     }
+}
+
+/// The one of `inputs` that stands where a file is to be written. What is not there yet takes
+/// nobody's place.
+pub(crate) fn taken_by<'i>(
+    file: &Path,
+    mut inputs: impl Iterator<Item = &'i Path>,
+) -> Option<&'i Path> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let place = real(file)?;
+    inputs.find(|input| real(input).as_ref() == Some(&place))
+}
+
+pub(crate) fn in_place_of(output: &str, input: &Path) -> BuildError {
+    BuildError::Output(OutputError {
+        message: format!("{output} would take the place of {}", input.display()),
+    })
 }
 
 impl Outputs<'_> {

@@ -35,6 +35,8 @@ pub struct BuildRequest {
     pub outputs: Vec<ImageSource>,
     /// What else the caller writes: no context holds it, as none holds the outputs.
     pub left_out: Vec<PathBuf>,
+    /// Files that the request was made from beside the spec: no output may take their place.
+    pub inputs: Vec<PathBuf>,
     /// The image's full names; empty leaves them to the spec.
     pub names: Vec<Reference>,
     /// The family of media types.

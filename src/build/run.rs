@@ -117,7 +117,21 @@ fn inputs(request: &BuildRequest, plan: &Plan) -> Vec<PathBuf> {
     let extended = plan.extended.iter();
     let extended = extended.map(|file| request.folder().join(&file.path));
     let own = [request.spec_file.clone(), request.store_root.clone()];
-    own.into_iter().chain(extended).collect()
+    let others = request.inputs.iter().cloned();
+    own.into_iter().chain(extended).chain(others).collect()
+}
+
+/// Whether a file may be written that is no output, such as a report.
+///
+/// # Errors
+/// It would take the place of something that the build reads, or the spec is wrong.
+pub fn may_be_written(file: &Path, request: &BuildRequest) -> Result<(), BuildError> {
+    let plans = plans(request)?;
+    let inputs = inputs(request, &plans[0]);
+    match outputs::taken_by(file, inputs.iter().map(PathBuf::as_path)) {
+        None => Ok(()),
+        Some(input) => Err(outputs::in_place_of(&file.display().to_string(), input)),
+    }
 }
 
 /// Decides what a build would do: one plan for each platform.

@@ -7,10 +7,10 @@ use boxwright::build::{BuildReport, BuildRequest, Difference, Event, Observer as
 use boxwright::oci::Reference;
 use boxwright::spec::compose::{Pin, PinPull};
 
-use crate::cli::args::BuildArgs;
+use crate::cli::args::{BuildArgs, OutputArg};
 use crate::cli::cache;
 use crate::cli::corridor;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Blame, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::progress::line::printable;
 use crate::cli::settings::{Asked, Environment, ProgressStyle, scratch_folder};
@@ -28,6 +28,10 @@ pub(crate) fn run(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let mut asked = environment.build_requests(args)?;
+    if let Some(file) = &args.compose.compose_lock {
+        corridor::may_be_pins(file)?;
+        keeps_digests(&args.result.outputs)?;
+    }
     if !asked.notes.is_empty() {
         let style = ProgressStyle::decide(args.report.progress, terminal);
         let progress = Progress::new(style, terminal);
@@ -46,6 +50,17 @@ pub(crate) fn run(
         Some(file) => pin(&asked, &reports, file, terminal),
         None => Ok(()),
     }
+}
+
+/// An image that is only written as Docker saves it has another digest once it is loaded.
+fn keeps_digests(outputs: &[OutputArg]) -> Result<(), Failure> {
+    let is_docker = |output: &OutputArg| output.to_string().starts_with("docker-archive:");
+    if outputs.is_empty() || !outputs.iter().all(is_docker) {
+        return Ok(());
+    }
+    let headline = "--compose-lock names images by digest, which a docker-archive does not keep";
+    Err(Failure::new(Blame::CommandLine, headline)
+        .hint("write -o oci-archive:DIR/, or push: -o docker://HOST/PREFIX/"))
 }
 
 /// Writes which images the services of compose files shall run: those of this build.

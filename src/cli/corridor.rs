@@ -68,6 +68,11 @@ pub(crate) fn verify(
     Ok(boxwright::build::verify(request, scratch, observer)?)
 }
 
+/// Refuses to write a file over something that a build reads.
+pub(crate) fn may_be_written(file: &Path, request: &BuildRequest) -> Result<(), Failure> {
+    Ok(boxwright::build::may_be_written(file, request)?)
+}
+
 /// Reads a spec.
 pub(crate) fn spec(request: &BuildRequest) -> Result<BuildSpec, Failure> {
     Ok(boxwright::build::spec(request)?)
@@ -110,6 +115,11 @@ pub(crate) fn write_lock(lock: &Lock, path: &Path) -> Result<bool, Failure> {
 }
 
 /// Writes which images services shall run; says whether it was another file before.
+pub(crate) fn may_be_pins(path: &Path) -> Result<(), Failure> {
+    Ok(boxwright::build::may_be_pins(path)?)
+}
+
+/// Writes them.
 pub(crate) fn write_pins(pins: &[Pin], path: &Path) -> Result<bool, Failure> {
     Ok(boxwright::build::write_pins(pins, path)?)
 }

@@ -52,6 +52,12 @@ pub(crate) fn run(
         })
         .collect();
     let subjects = subjects?;
+    let reports = [&args.junit, &args.markdown, &args.html];
+    for file in reports.into_iter().flatten() {
+        for subject in &subjects {
+            corridor::may_be_written(file, &subject.request)?;
+        }
+    }
     let runner = runner(args, scratch.path(), terminal)?;
     let run = Run {
         args,

@@ -216,7 +216,8 @@ pub struct Evaluation<'a> {
     pub evaluator: &'a str,
     /// Digests of the texts of the spec and of those that it extends.
     pub specs: &'a [&'a str],
-    /// `NUMBER NAME` of every stage, in order: which of the texts it is of.
+    /// `NUMBER NAME from BASE with STAGES` of every stage, in order: which of the texts it is of, what
+    /// it starts from, and the stages that it needs.
     pub stages: &'a [&'a str],
     /// The profile that is in effect; empty without one, which no profile's name is.
     pub profile: &'a str,

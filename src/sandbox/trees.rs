@@ -176,10 +176,33 @@ fn place(folder: &Path) -> io::Result<String> {
     Ok(format!("{inode} {seconds}.{fraction:09}\n"))
 }
 
-/// Whether a tree lies where it was made.
+/// Whether a tree lies where it was made, as it was made.
 fn is_original(folder: &Path) -> bool {
     let noted = fs::read_to_string(folder.join(PLACE));
-    matches!((noted, place(folder)), (Ok(noted), Ok(place)) if noted == place)
+    let is_here = matches!((noted, place(folder)), (Ok(noted), Ok(place)) if noted == place);
+    let since = fs::metadata(folder.join(PLACE)).map(|note| changed(&note));
+    is_here
+        && fs::metadata(folder.join(LISTING)).is_ok_and(|listing| listing.len() > 0)
+        && since.is_ok_and(|since| is_untouched(&folder.join(ROOT), since))
+}
+
+/// Whether nothing in a directory was changed since: cleaners of caches take files out of the middle
+/// of a tree, and the kernel notes when. What only others may look into is not looked at.
+fn is_untouched(directory: &Path, since: (i64, i64)) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return true;
+    };
+    entries.flatten().all(|entry| {
+        let Ok(found) = entry.metadata() else {
+            return true;
+        };
+        let is_older = changed(&found) <= since;
+        is_older && (!found.is_dir() || is_untouched(&entry.path(), since))
+    })
+}
+
+fn changed(found: &fs::Metadata) -> (i64, i64) {
+    (found.ctime(), found.ctime_nsec())
 }
 
 /// Takes a tree away that is a copy. Another build may do the same, and have made a true one since.

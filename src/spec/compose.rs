@@ -31,7 +31,7 @@ use crate::spec::value::Name;
 
 pub use dotenv::dotenv;
 pub use names::is_project_name;
-pub use pins::{Pin, PinPull, pins_text};
+pub use pins::{PINS_HEADER, Pin, PinPull, pins_text};
 
 /// What reading compose files depends on.
 #[derive(Clone, Copy)]

@@ -233,6 +233,7 @@ fn built(
                 .expect("an output"),
         ],
         left_out: Vec::new(),
+        inputs: Vec::new(),
         names: Vec::new(),
         format: DocumentFormat::Oci,
         compression: None,

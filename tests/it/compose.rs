@@ -10,7 +10,7 @@ use crate::support::busybox;
 use crate::support::image_reader::ReadImage;
 use crate::support::listing::decompressed;
 use crate::support::peers::{Podman, Registry, peer, require_root, required};
-use crate::support::process::run;
+use crate::support::process::{Ran, run};
 use crate::support::sandbox::Sandbox;
 
 /// A spec without any base; `WORD` is the image.
@@ -249,6 +249,54 @@ fn what_is_wrong_is_told_before_anything_is_built() {
     let all = [wrong, undeclared, both, nothing, alone];
     let all = all.iter().map(|ran| sandbox.golden(ran));
     insta::assert_snapshot!(all.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn nothing_is_written_over_what_was_read() {
+    let sandbox = prepared();
+    sandbox.file("run.env", "Y=z\n");
+    sandbox.file(
+        "boxwright.workspace.yaml",
+        "format: 1\nmembers: [stack/web]\n",
+    );
+    let build = |args: &[&str]| sandbox.boxwright(["build", "--store", "store"].iter().chain(args));
+    let composed = |args: &[&str]| build(&[&["--compose", "stack"], args].concat());
+    for file in [
+        "stack/compose.yaml",
+        "stack/.env",
+        "stack/web/boxwright.yaml",
+    ] {
+        let before = fs::read(sandbox.path(file)).expect("an input");
+        let ran = composed(&["-o", "oci-archive:out/", "--compose-lock", file]);
+        assert_ne!(ran.code, 0, "{ran:?}");
+        assert!(
+            ran.stderr.contains("something else stands there"),
+            "{ran:?}"
+        );
+        assert_eq!(fs::read(sandbox.path(file)).expect("an input"), before);
+    }
+    let in_place = |ran: Ran| {
+        assert_ne!(ran.code, 0, "{ran:?}");
+        assert!(ran.stderr.contains("would take the place of"), "{ran:?}");
+    };
+    in_place(build(&[
+        "-w",
+        ".",
+        "-o",
+        "oci-archive:boxwright.workspace.yaml",
+    ]));
+    in_place(build(&[
+        "stack/web",
+        "--secret",
+        "id=tok,src=run.env",
+        "-o",
+        "oci-archive:run.env",
+    ]));
+    for report in ["--markdown", "--junit", "--html"] {
+        in_place(sandbox.boxwright(["verify", "stack/web", report, "stack/web/boxwright.yaml"]));
+    }
+    let ran = composed(&["-o", "docker-archive:out/", "--compose-lock", "lock.yaml"]);
+    assert!(ran.stderr.contains("does not keep"), "{ran:?}");
 }
 
 #[test]

@@ -237,6 +237,33 @@ fn equal_texts_in_two_places_are_two_files() {
 }
 
 #[test]
+fn a_stage_that_is_there_already_may_be_meant_by_a_link() {
+    let sandbox = Sandbox::new();
+    let part = "format: 1\nstages: {part: {from: scratch, steps: [{copy: own, to: /}]}}\n";
+    for name in ["one", "two"] {
+        sandbox.file(&format!("{name}/boxwright.yaml"), part);
+        sandbox.file(&format!("{name}/own/file"), name);
+    }
+    // Both are stages of this spec anyway: only the link says which of them `now` is.
+    let spec = "format: 1\nimage: test/now\nstages:\n  a: {extends: one#part}\n  b: {extends: two#part}\n  \
+        now: {extends: link#part}\n  app:\n    from: scratch\n    allow: [root]\n    steps:\n      \
+        - {copy: /file, from: a, to: /a}\n      - {copy: /file, from: b, to: /b}\n      \
+        - {copy: /file, from: now, to: /now}\ntarget: app\n";
+    sandbox.file("boxwright.yaml", spec);
+    settle();
+    let seen = ["one", "two"].map(|to| {
+        let link = sandbox.path("link");
+        let _ = fs::remove_file(&link);
+        symlink(to, link).expect("link");
+        let (image, _) = build(&sandbox, ".", &[]);
+        let (fresh, _) = build(&sandbox, ".", &["--no-cache"]);
+        assert_eq!(image.digest, fresh.digest, "{to}");
+        image.digest
+    });
+    assert_ne!(seen[0], seen[1]);
+}
+
+#[test]
 fn arguments_profiles_and_contexts_reach_the_file_that_has_them() {
     let sandbox = prepared();
     let (plain, _) = build(&sandbox, "svc/a", &[]);

@@ -122,6 +122,23 @@ fn a_tree_that_was_carried_is_made_again() {
     }
 }
 
+/// Cleaners of caches take out what is old, wherever it lies.
+#[test]
+fn a_tree_that_has_lost_something_is_made_again() {
+    let sandbox = peer!(prepared());
+    let root = (true, "a");
+    let expected = built(&sandbox, root, "fresh", "2");
+    for lost in ["root/d/g", "listing"] {
+        let store = format!("store-{}", lost.len());
+        built(&sandbox, root, &store, "1");
+        let trees = fs::read_dir(sandbox.path(&store).join("trees")).expect("trees");
+        let places = trees.map(|tree| tree.expect("a tree").path().join(lost));
+        let removed = places.filter(|place| fs::remove_file(place).is_ok());
+        assert!(removed.count() > 0, "{lost}");
+        assert_eq!(built(&sandbox, root, &store, "2"), expected, "{lost}");
+    }
+}
+
 #[test]
 fn without_its_trees_everybody_can_carry_a_store() {
     for (is_root, tier) in BUILDERS {

@@ -42,7 +42,7 @@ impl Environment {
         args: &BuildArgs,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Member>, Failure> {
-        let (composition, beside) = self.composition(args)?;
+        let (composition, beside, inputs) = self.composition(args)?;
         let Composition { images, .. } = composition;
         notes.extend(composition.notes);
         let mut missing = Diagnostics::new();
@@ -56,15 +56,22 @@ impl Environment {
                 };
             }
             match spec_file.exists() {
-                true => members.push(self.member(image, spec_file, &beside)?),
+                true => {
+                    let mut member = self.member(image, spec_file, &beside)?;
+                    member.inputs.extend(inputs.iter().cloned());
+                    members.push(member);
+                }
                 false => missing.push(image.spec.missing),
             }
         }
         Ok(missing.finish(members)?)
     }
 
-    /// What compose files want, and the variables of the `.env` beside them.
-    fn composition(&self, args: &BuildArgs) -> Result<(Composition, Variables), Failure> {
+    /// What compose files want, the variables of the `.env` beside them, and the paths of all these.
+    fn composition(
+        &self,
+        args: &BuildArgs,
+    ) -> Result<(Composition, Variables, Vec<PathBuf>), Failure> {
         let mut files = Vec::new();
         for typed in &args.compose.files {
             files.extend(files_at(typed)?);
@@ -102,7 +109,8 @@ impl Environment {
             variables: &|name| environment(name).or_else(|| beside.get(name).cloned()),
             wanted: &services,
         })?;
-        Ok((composition, beside))
+        files.push(folder.join(".env"));
+        Ok((composition, beside, files))
     }
 
     /// The variables of the `.env` beside the compose file, if there is one.
@@ -125,7 +133,11 @@ impl Environment {
         beside: &Variables,
     ) -> Result<Member, Failure> {
         let mut secrets = Vec::new();
+        let mut inputs = Vec::new();
         for (id, place) in image.secrets {
+            if let SecretPlace::File(path) = &place {
+                inputs.push(path.clone());
+            }
             let bytes = match place {
                 SecretPlace::File(path) => read_at_most(&path, MOST_TEXT).map_err(|error| {
                     let headline = format!("cannot read the secret {}", path.display());
@@ -150,6 +162,7 @@ impl Environment {
             secrets,
             agents: image.agents,
             is_uncached: image.no_cache,
+            inputs,
             ..Member::of_spec(spec_file)
         })
     }

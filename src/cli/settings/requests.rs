@@ -11,6 +11,7 @@ use boxwright::spec::{
     Diagnostic, Diagnostics, ImageSource, Lock, MemberTag, Name, SourceText, Spanned,
 };
 
+use crate::cli::args::SecretSource;
 use crate::cli::args::{
     BenchArgs, BuildArgs, CheckArgs, LockArgs, OutputArg, Override, Prefix, VerifyArgs,
 };
@@ -60,6 +61,8 @@ pub(crate) struct Member {
     pub(crate) agents: Vec<(Name, Option<PathBuf>)>,
     /// Whether every step is done again.
     pub(crate) is_uncached: bool,
+    /// The files that say all this: nothing may be written over them.
+    pub(crate) inputs: Vec<PathBuf>,
 }
 
 impl Member {
@@ -80,6 +83,7 @@ impl Member {
             secrets: Vec::new(),
             agents: Vec::new(),
             is_uncached: false,
+            inputs: Vec::new(),
         }
     }
 
@@ -174,6 +178,9 @@ impl Environment {
         let is_uncached = args.how.no_cache || member.is_uncached;
         let mut request = self.member_request(member, &typed)?;
         request.left_out.extend(args.compose.compose_lock.clone());
+        request
+            .inputs
+            .extend(inputs_typed(args, &request.spec_file));
         request.context_overrides.splice(0..0, typed_contexts);
         if !args.spec.platforms.is_empty() {
             request.platforms.clone_from(&args.spec.platforms);
@@ -214,6 +221,7 @@ impl Environment {
             context_overrides: member.contexts,
             platforms: member.platforms,
             names: member.names,
+            inputs: member.inputs,
             ..self.bare_request(member.spec_file)?
         };
         if !member.tags.is_empty() {
@@ -332,6 +340,7 @@ impl Environment {
             platforms: Vec::new(),
             outputs: Vec::new(),
             left_out: Vec::new(),
+            inputs: Vec::new(),
             names: Vec::new(),
             format: Default::default(),
             compression: None,
@@ -345,6 +354,21 @@ impl Environment {
             epoch: self.epoch()?,
         })
     }
+}
+
+/// The files that the command line names beside a spec, and its lock: nothing may be written over
+/// them.
+fn inputs_typed(args: &BuildArgs, spec_file: &Path) -> Vec<PathBuf> {
+    let secrets = args.commands.secrets.iter();
+    let secrets = secrets.filter_map(|secret| match &secret.source {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Variable(_) => None,
+    });
+    let others = [
+        Some(lock::lock_file(spec_file)),
+        args.shared.cache_key.clone(),
+    ];
+    others.into_iter().flatten().chain(secrets).collect()
 }
 
 /// The lock beside a spec, if it is wanted.

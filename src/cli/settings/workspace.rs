@@ -232,6 +232,7 @@ fn member(workspace: &Workspace, found: Found<'_>, typed: &[(String, String)]) -
             .iter()
             .map(|tag| (Arc::clone(&workspace.source), tag.clone()))
             .collect(),
+        inputs: vec![PathBuf::from(&workspace.source.name)],
         ..Member::of_spec(spec_file)
     }
 }

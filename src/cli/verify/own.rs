@@ -35,6 +35,7 @@ pub(crate) struct Own {
     footing: Footing,
     settings: SandboxSettings,
     network: Network,
+    limits: Limits,
     /// The archive is unpacked into a store of its own: nothing that the builds know is used.
     store: PathBuf,
     image: RefCell<Option<UnpackedImage>>,
@@ -67,6 +68,12 @@ pub(crate) fn sandbox(args: &VerifyArgs, folder: &Path) -> Result<Own, Reason> {
         }
         other => format!("the sandbox does not work: {}", chain(&other)),
     })?;
+    let (given, usual) = (&args.commands, Limits::default());
+    let limits = Limits {
+        memory: given.memory.map(|size| size.0).or(usual.memory),
+        pids: given.pids.unwrap_or(usual.pids),
+        ..usual
+    };
     let footing =
         footing.map_err(|unfit| format!("the sandbox is not fit for services: {unfit}"))?;
     Ok(Own {
@@ -74,6 +81,7 @@ pub(crate) fn sandbox(args: &VerifyArgs, folder: &Path) -> Result<Own, Reason> {
         footing,
         settings,
         network,
+        limits,
         store,
         image: RefCell::new(None),
     })
@@ -107,14 +115,19 @@ impl Runner for Own {
         let image = image.as_ref().ok_or("no image is loaded")?;
         Ok(Box::new(Made {
             runner: self,
-            job: job(image, launch, self.network)?,
+            job: job(image, launch, self.network, &self.limits)?,
             service: RefCell::new(None),
         }))
     }
 }
 
 /// What of the image is started, and how.
-fn job(image: &UnpackedImage, launch: &Launch<'_>, network: Network) -> Result<ServiceJob, Reason> {
+fn job(
+    image: &UnpackedImage,
+    launch: &Launch<'_>,
+    network: Network,
+    limits: &Limits,
+) -> Result<ServiceJob, Reason> {
     let config = &image.config;
     let argv: Vec<String> = config
         .entrypoint
@@ -148,7 +161,7 @@ fn job(image: &UnpackedImage, launch: &Launch<'_>, network: Network) -> Result<S
             hostname: HOSTNAME.to_owned(),
             network,
             mounts,
-            limits: Limits::default(),
+            limits: limits.clone(),
             lowers: image.lowers.clone(),
             host_files: ["/etc/resolv.conf", "/etc/hosts"].map(PathBuf::from).into(),
         },

@@ -26,12 +26,15 @@ pub enum PinPull {
     Never,
 }
 
+/// How such a file begins: what begins otherwise is not ours to write over.
+pub const PINS_HEADER: &str = "# Written by `boxwright build --compose-lock`";
+
 /// A compose file that pins services to images. The same pins give the same bytes.
 pub fn pins_text(pins: &[Pin]) -> String {
     let mut sorted: Vec<&Pin> = pins.iter().collect();
     sorted.sort_by(|one, two| one.service.cmp(&two.service));
-    let mut text = String::from(
-        "# Written by `boxwright build --compose-lock`: the images of this build, by digest.\n\
+    let mut text = format!(
+        "{PINS_HEADER}: the images of this build, by digest.\n\
          # Name it as the last file: podman-compose -f compose.yaml -f THIS up --no-build\n\
          services:\n",
     );
