@@ -108,10 +108,23 @@ fn all_services_are_accepted() {
     let all: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     let all = all.as_array().expect("a list");
     assert_eq!(all.len(), 13);
-    let failed = all.iter().filter(|one| one["passed"] != true);
-    let failed: Vec<&Value> = failed.collect();
+    let judgements = all.iter().flat_map(|one| {
+        let judgements = one["judgements"].as_array().expect("judgements");
+        judgements
+            .iter()
+            .map(|judgement| (&one["figures"]["spec"], judgement))
+    });
+    let failed = judgements.filter(|(_, judgement)| judgement["verdict"] == "failed");
+    // How long something takes is the machine's affair as well: it is told, and stops nobody.
+    let times = ["cold_build", "warm_build", "start", "health"];
+    let is_late = |judgement: &Value| {
+        times.iter().any(|time| judgement["subject"] == *time) && !judgement["percent"].is_null()
+    };
+    let (late, failed): (Vec<_>, Vec<_>) = failed.partition(|(_, judgement)| is_late(judgement));
     assert!(failed.is_empty(), "{failed:#?}\n{}", ran.stderr);
-    ran.ok();
+    for (spec, judgement) in late {
+        eprintln!("later than its owners want: {spec}: {judgement}");
+    }
     let table = fs::read_to_string(sandbox.path("table.md")).expect("a table");
     assert!(table.contains("13 images, "), "{table}");
 }
