@@ -1,16 +1,17 @@
 //! Base images: imported, indexed and merged, each once in a build.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::build::error::BuildError;
 use crate::image::ImageLayer;
 use crate::layer::{self, LayerBlob, Limits};
 use crate::oci::{Codec, Digest, ImageConfig, Platform};
+use crate::sandbox::Listed;
 use crate::spec::ImageSource;
 use crate::store::{ContentError, Store};
 use crate::transport::import_base;
-use crate::transport::registry::{RegistryClient, Watch};
+use crate::transport::registry::{RegistryClient, RegistrySettings, Watch};
 use crate::tree::{Changeset, Content, Tree};
 
 /// An image whose layers are in the store and whose tree is known.
@@ -30,6 +31,23 @@ pub(crate) struct Base {
     pub(crate) layers: Vec<BaseLayer>,
     /// What they hold together.
     pub(crate) tree: Tree,
+    /// The digest of the tree, once somebody has asked for it.
+    digest: OnceLock<Digest>,
+}
+
+impl Base {
+    /// The tree with its digest. Nothing has to be read for it: the contents lie in layers.
+    pub(crate) fn listed(&self) -> Result<Listed<'_>, BuildError> {
+        let digest = match self.digest.get() {
+            Some(digest) => digest,
+            None => {
+                let found = self.tree.as_changes().digest()?;
+                self.digest.get_or_init(|| found)
+            }
+        };
+        let tree = &self.tree;
+        Ok(Listed { tree, digest })
+    }
 }
 
 /// One layer of a base image.
@@ -98,7 +116,27 @@ pub(crate) fn import(
         config: imported.config,
         layers,
         tree,
+        digest: OnceLock::new(),
     })
+}
+
+/// Imports a finished image for this machine, of which the caller names a file or a reference.
+pub(crate) fn finished(
+    source: &ImageSource,
+    store: &Store,
+    registries: RegistrySettings,
+) -> Result<Arc<Base>, BuildError> {
+    let (folder, host) = (Path::new(""), Platform::host());
+    let registries = RegistryClient::new(registries);
+    import(source, folder, &host, store, &registries, &|_| ()).map(Arc::new)
+}
+
+/// Makes sure that all uncompressed layers of the bases are in the store.
+pub(crate) fn unpack_all(all: &[Arc<Base>], store: &Store) -> Result<(), BuildError> {
+    for layer in all.iter().flat_map(|base| &base.layers) {
+        unpack(all, &layer.blob.diff_id.0, store)?;
+    }
+    Ok(())
 }
 
 /// Makes sure that the uncompressed layer of this digest, which one of the bases has, is in the

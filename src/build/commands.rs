@@ -293,18 +293,12 @@ impl Workshop<'_> {
         let settings = self.sandbox()?;
         let footing = self.footing_of(&settings)?;
         let held = self.hold(&prepared.caches)?;
-        let base = place.setting.base.map(|base| &base.tree);
-        let base = base.map(|tree| Ok::<_, BuildError>((tree, self.identify(tree)?)));
-        let base = base.transpose()?;
-        let listed = |tree, digest| Listed { tree, digest };
-        let base = base.as_ref().map(|(tree, digest)| listed(*tree, digest));
-        let wanted = listed(place.tree, digest);
-        prepared.job.lowers = self.materialize(wanted, base, &footing, &settings)?;
+        prepared.job.lowers = self.lowers(place, digest, &footing, &settings)?;
         for (at, tree, digest) in &prepared.binds {
-            let lower = self.materialize(listed(tree, digest), None, &footing, &settings)?;
-            let Some(lower) = lower.into_iter().next() else {
-                continue;
-            };
+            self.bring(tree)?;
+            let wanted = Listed { tree, digest };
+            let lower = sandbox::materialize(wanted, &footing, &settings, self.store);
+            let lower = lower.map_err(BuildError::sandbox)?;
             if let Some(Mount {
                 kind: MountKind::Path { source, .. },
                 ..
@@ -356,26 +350,38 @@ impl Workshop<'_> {
         Ok(held)
     }
 
-    /// The tree on disk. Layers of bases that hold its contents are unpacked first.
-    fn materialize(
+    /// The tree that a command runs in, on disk: on that of its base image, if there is one.
+    fn lowers(
         &self,
-        wanted: Listed<'_>,
-        below: Option<Listed<'_>>,
+        place: &Place<'_>,
+        digest: &Digest,
         footing: &Footing,
         settings: &SandboxSettings,
     ) -> Result<Vec<PathBuf>, BuildError> {
+        let tree = place.tree;
+        let wanted = Listed { tree, digest };
+        self.bring(tree)?;
+        let lowers = match place.setting.base {
+            None => {
+                sandbox::materialize(wanted, footing, settings, self.store).map(|lower| vec![lower])
+            }
+            Some(base) => {
+                self.bring(&base.tree)?;
+                sandbox::materialize_over(wanted, base.listed()?, footing, settings, self.store)
+            }
+        };
+        lowers.map_err(BuildError::sandbox)
+    }
+
+    /// Unpacks the layers of bases that hold a tree's contents.
+    fn bring(&self, tree: &Tree) -> Result<(), BuildError> {
         let bases = self.bases();
-        let trees = std::iter::once(wanted).chain(below);
-        let needed: BTreeSet<Digest> = trees
-            .flat_map(|listed| blobs(&listed.tree.as_changes()))
-            .collect();
-        for blob in needed {
+        for blob in blobs(&tree.as_changes()) {
             if !self.store.contains_blob(&blob)? {
                 bases::unpack(&bases, &blob, self.store)?;
             }
         }
-        let lowers = sandbox::materialize(wanted, below, footing, settings, self.store);
-        lowers.map_err(BuildError::sandbox)
+        Ok(())
     }
 
     fn sandbox(&self) -> Result<SandboxSettings, BuildError> {

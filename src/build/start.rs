@@ -1,15 +1,14 @@
 //! The way to a start: an image taken apart again, as whoever gets it does.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::build::bases::{self, SMALL};
 use crate::build::error::BuildError;
-use crate::oci::{Platform, RuntimeConfig};
-use crate::sandbox::{self, Footing, Listed, SandboxSettings};
+use crate::oci::RuntimeConfig;
+use crate::sandbox::{self, Footing, SandboxSettings};
 use crate::spec::ImageSource;
 use crate::store::Store;
-use crate::transport::registry::{RegistryClient, RegistrySettings};
+use crate::transport::registry::RegistrySettings;
 use crate::tree::Accounts;
 
 /// An image on disk, ready to be started.
@@ -36,27 +35,13 @@ pub fn unpack_image(
     settings: &SandboxSettings,
 ) -> Result<UnpackedImage, BuildError> {
     let store = Store::open(store_root)?;
-    let base = Arc::new(bases::import(
-        source,
-        Path::new(""),
-        &Platform::host(),
-        &store,
-        &RegistryClient::new(RegistrySettings::default()),
-        &|_| (),
-    )?);
-    for layer in &base.layers {
-        bases::unpack(&[Arc::clone(&base)], &layer.blob.diff_id.0, &store)?;
-    }
+    let base = bases::finished(source, &store, RegistrySettings::default())?;
+    bases::unpack_all(std::slice::from_ref(&base), &store)?;
     let read = |content: &_| store.read_content(content, SMALL);
     let accounts = base.tree.accounts(read).map_err(BuildError::Content)?;
-    let digest = base.tree.as_changes().digest()?;
-    let wanted = Listed {
-        tree: &base.tree,
-        digest: &digest,
-    };
-    let lowers = sandbox::materialize(wanted, None, footing, settings, &store);
+    let lower = sandbox::materialize(base.listed()?, footing, settings, &store);
     Ok(UnpackedImage {
-        lowers: lowers.map_err(BuildError::sandbox)?,
+        lowers: vec![lower.map_err(BuildError::sandbox)?],
         config: base.config.config.clone(),
         accounts,
     })

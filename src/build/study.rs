@@ -1,7 +1,6 @@
 //! The way to the study: images and specs that are looked at, not built.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::build::bases::{self, Base};
 use crate::build::contexts::Contexts;
@@ -14,7 +13,6 @@ use crate::build::stages::Workshop;
 use crate::explain::{
     Allowed, CheckReport, ImageFacts, Inspection, LayerFacts, LayerOrigin, Subject, check, inspect,
 };
-use crate::oci::Platform;
 use crate::plan::Plan;
 use crate::spec::{Action, ImageSource};
 use crate::store::Store;
@@ -40,7 +38,7 @@ pub fn check_spec(
     let contexts = Contexts::new(request, &crew, &store, observer, request.outputs.clone());
     let workshop = Workshop::new(request, plan, &store, observer, &contexts, &registries);
     let target = workshop.target()?;
-    unpack_all(&workshop.bases(), &store)?;
+    bases::unpack_all(&workshop.bases(), &store)?;
     let base_title = target.base.as_ref().map(|base| base.source.to_string());
     let of_base = target.base.iter().flat_map(|base| &base.layers);
     let of_base = of_base.map(|layer| LayerOrigin {
@@ -90,15 +88,8 @@ pub fn check_image(
     allowed: &Allowed,
 ) -> Result<CheckReport, BuildError> {
     let store = Store::open(store_root)?;
-    let base = Arc::new(bases::import(
-        source,
-        Path::new(""),
-        &Platform::host(),
-        &store,
-        &RegistryClient::new(registries),
-        &|_| (),
-    )?);
-    unpack_all(&[Arc::clone(&base)], &store)?;
+    let base = bases::finished(source, &store, registries)?;
+    bases::unpack_all(std::slice::from_ref(&base), &store)?;
     let titles = titles(&base);
     let layers: Vec<LayerOrigin<'_>> = base
         .layers
@@ -129,15 +120,7 @@ pub fn inspect_image(
     largest: usize,
 ) -> Result<Inspection, BuildError> {
     let store = Store::open(store_root)?;
-    let registries = RegistryClient::new(registries);
-    let base = bases::import(
-        source,
-        Path::new(""),
-        &Platform::host(),
-        &store,
-        &registries,
-        &|_| (),
-    )?;
+    let base = bases::finished(source, &store, registries)?;
     let layers = base.layers.iter().map(|layer| LayerFacts {
         descriptor: &layer.layer.descriptor,
         uncompressed: layer.uncompressed_size,
@@ -161,11 +144,4 @@ fn titles(base: &Base) -> Vec<String> {
         .collect();
     titles.resize(base.layers.len(), String::new());
     titles
-}
-
-fn unpack_all(all: &[Arc<Base>], store: &Store) -> Result<(), BuildError> {
-    for layer in all.iter().flat_map(|base| &base.layers) {
-        bases::unpack(all, &layer.blob.diff_id.0, store)?;
-    }
-    Ok(())
 }

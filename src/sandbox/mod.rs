@@ -74,4 +74,4 @@ pub use rootfs::Ownership;
 pub use run::{INIT_COMMAND, Outcome, inside, remove, run};
 pub use stop::StopSwitch;
 pub use tier::{Letter, Tier};
-pub use trees::{Listed, materialize};
+pub use trees::{Listed, materialize, materialize_over};

@@ -44,116 +44,147 @@ pub struct Listed<'a> {
 /// A tree with fewer entries is unpacked as soon as two parts of it are put together.
 const WORTH_SHARING: usize = 1000;
 
-/// The tree in the store's folder, unpacked now unless it was before: directories that an overlay
-/// shows as one, the uppermost first. All of its contents must be in the store or in files that
-/// have not changed, and so must those of `below`, on which it may be laid.
+/// The root of the tree in the store's folder, unpacked now unless it was before. All of its contents
+/// must be in the store or in files that have not changed.
 ///
 /// # Errors
 /// What unpacking it fails with; nothing of it stays then.
 pub fn materialize(
     wanted: Listed<'_>,
-    below: Option<Listed<'_>>,
-    footing: &Footing,
-    settings: &SandboxSettings,
-    store: &Store,
-) -> Result<Vec<PathBuf>, SandboxError> {
-    let trees = located(store)?.join("trees");
-    fs::create_dir_all(&trees).map_err(SandboxError::io("make", &trees))?;
-    let name = |digest: &Digest| format!("{}-{}", digest.hex(), whose(footing.tier));
-    let whole = trees.join(name(wanted.digest));
-    // Without an overlay there is no laying over.
-    let below = below.filter(|below| {
-        let is_large = below.tree.len() >= WORTH_SHARING;
-        is_large && below.digest != wanted.digest && footing.tier != Tier::Chroot
-    });
-    let Some(below) = below.filter(|_| !is_original(&whole)) else {
-        return Ok(vec![unpacked(
-            &whole,
-            wanted.tree,
-            None,
-            footing,
-            settings,
-            store,
-        )?]);
-    };
-    let folder = trees.join(format!(
-        "{}-on-{}",
-        name(wanted.digest),
-        below.digest.short()
-    ));
-    let part = match is_original(&folder) {
-        true => Tree::new(),
-        false => match wanted.tree.above(below.tree) {
-            Some(part) => part,
-            None => return materialize(wanted, None, footing, settings, store),
-        },
-    };
-    let mut lowers = vec![unpacked(
-        &folder,
-        wanted.tree,
-        Some(&part),
-        footing,
-        settings,
-        store,
-    )?];
-    lowers.extend(materialize(below, None, footing, settings, store)?);
-    Ok(lowers)
-}
-
-/// The root of the tree, or of a part of it, that `folder` holds from now on.
-fn unpacked(
-    folder: &Path,
-    tree: &Tree,
-    part: Option<&Tree>,
     footing: &Footing,
     settings: &SandboxSettings,
     store: &Store,
 ) -> Result<PathBuf, SandboxError> {
-    if is_unpacked(folder) {
-        return Ok(folder.join(ROOT));
+    Trees::of(footing, settings, store)?.whole(wanted)
+}
+
+/// The same as directories that an overlay shows as one, the uppermost first: the tree may be laid
+/// on `below`, whose contents must be there as well.
+///
+/// # Errors
+/// As [`materialize`].
+pub fn materialize_over(
+    wanted: Listed<'_>,
+    below: Listed<'_>,
+    footing: &Footing,
+    settings: &SandboxSettings,
+    store: &Store,
+) -> Result<Vec<PathBuf>, SandboxError> {
+    let trees = Trees::of(footing, settings, store)?;
+    let is_large = below.tree.len() >= WORTH_SHARING;
+    // Without an overlay there is no laying over.
+    match is_large && below.digest != wanted.digest && footing.tier != Tier::Chroot {
+        true => trees.over(wanted, below),
+        false => Ok(vec![trees.whole(wanted)?]),
     }
-    let name = folder.file_name().unwrap_or_default();
-    let work = key::work("unpack", &Digest::of(name.as_encoded_bytes()));
-    let _claim = store.claim_in_turn(&work, &|| !settings.stop.is_pulled());
-    if is_unpacked(folder) {
-        return Ok(folder.join(ROOT));
+}
+
+/// The trees of a store, as one builder makes them.
+struct Trees<'a> {
+    folder: PathBuf,
+    footing: &'a Footing,
+    settings: &'a SandboxSettings,
+    store: &'a Store,
+}
+
+impl<'a> Trees<'a> {
+    fn of(
+        footing: &'a Footing,
+        settings: &'a SandboxSettings,
+        store: &'a Store,
+    ) -> Result<Trees<'a>, SandboxError> {
+        let folder = located(store)?.join("trees");
+        fs::create_dir_all(&folder).map_err(SandboxError::io("make", &folder))?;
+        Ok(Trees {
+            folder,
+            footing,
+            settings,
+            store,
+        })
     }
-    let trees = folder.parent().unwrap_or(Path::new(""));
-    if folder.exists() {
-        drop_copy(trees, folder, footing, settings)?;
+
+    /// Where a tree lies.
+    fn place_of(&self, digest: &Digest) -> PathBuf {
+        let name = format!("{}-{}", digest.hex(), whose(self.footing.tier));
+        self.folder.join(name)
     }
-    let new = tempfile::Builder::new()
-        .prefix("new-")
-        .tempdir_in(trees)
-        .map_err(SandboxError::io("make a folder in", trees))?
-        .keep();
-    let made = make(tree, part, &new, footing, settings, store);
-    let named = made.and_then(|()| match fs::rename(&new, folder) {
-        // Another build was quicker; its tree is as good.
-        Err(error) if is_there(&error) => {
-            super::remove(&new, footing, settings)?;
-            Ok(())
+
+    fn whole(&self, wanted: Listed<'_>) -> Result<PathBuf, SandboxError> {
+        let folder = self.place_of(wanted.digest);
+        match unpacked(&folder) {
+            Some(root) => Ok(root),
+            None => self.unpack(&folder, wanted.tree, None),
         }
-        result => result.map_err(SandboxError::io("name", folder)),
-    });
-    match named {
-        Ok(()) => Ok(folder.join(ROOT)),
-        Err(error) => {
-            // The error is what counts; what stays is swept with the store.
-            let _ = super::remove(&new, footing, settings);
-            Err(error)
+    }
+
+    /// The tree as a part that lies over `below`, unless it is there as a whole or has to be one.
+    fn over(&self, wanted: Listed<'_>, below: Listed<'_>) -> Result<Vec<PathBuf>, SandboxError> {
+        let whole = self.place_of(wanted.digest);
+        if let Some(root) = unpacked(&whole) {
+            return Ok(vec![root]);
+        }
+        let mut name = whole.file_name().unwrap_or_default().to_owned();
+        name.push(format!("-on-{}", below.digest.short()));
+        let folder = self.folder.join(name);
+        let root = match unpacked(&folder) {
+            Some(root) => root,
+            None => match wanted.tree.above(below.tree) {
+                Some(part) => self.unpack(&folder, wanted.tree, Some(&part))?,
+                None => return Ok(vec![self.unpack(&whole, wanted.tree, None)?]),
+            },
+        };
+        Ok(vec![root, self.whole(below)?])
+    }
+
+    /// Fills a folder that holds no true tree. Whoever was at it in the meantime may have done it.
+    fn unpack(
+        &self,
+        folder: &Path,
+        tree: &Tree,
+        part: Option<&Tree>,
+    ) -> Result<PathBuf, SandboxError> {
+        let (footing, settings, store) = (self.footing, self.settings, self.store);
+        let name = folder.file_name().unwrap_or_default();
+        let work = key::work("unpack", &Digest::of(name.as_encoded_bytes()));
+        let _claim = store.claim_in_turn(&work, &|| !settings.stop.is_pulled());
+        if let Some(root) = unpacked(folder) {
+            return Ok(root);
+        }
+        if folder.exists() {
+            drop_copy(&self.folder, folder, footing, settings)?;
+        }
+        let new = tempfile::Builder::new()
+            .prefix("new-")
+            .tempdir_in(&self.folder)
+            .map_err(SandboxError::io("make a folder in", &self.folder))?
+            .keep();
+        let made = make(tree, part, &new, footing, settings, store);
+        let named = made.and_then(|()| match fs::rename(&new, folder) {
+            // Another build was quicker; its tree is as good.
+            Err(error) if is_there(&error) => super::remove(&new, footing, settings),
+            result => result.map_err(SandboxError::io("name", folder)),
+        });
+        match named {
+            Ok(()) => Ok(folder.join(ROOT)),
+            Err(error) => {
+                // The error is what counts; what stays is swept with the store.
+                let _ = super::remove(&new, footing, settings);
+                Err(error)
+            }
         }
     }
 }
 
-/// Whether the tree is there and no copy, which is then used now.
-fn is_unpacked(folder: &Path) -> bool {
-    let is_ours = is_original(folder);
+/// The root of a tree that is there and true, which is used now.
+fn unpacked(folder: &Path) -> Option<PathBuf> {
+    if !is_original(folder) {
+        return None;
+    }
     // The listing's time says when the tree was last used. It is no harm if that is wrong.
-    if is_ours && let Ok(listing) = File::open(folder.join(LISTING)) {
+    if let Ok(listing) = File::open(folder.join(LISTING)) {
         let _ = used_now(&listing);
     }
-    is_ours
+    Some(folder.join(ROOT))
 }
 
 /// The store's folder for other processes, which work elsewhere.

@@ -197,9 +197,9 @@ fn job_process() {
             tree: &tree,
             digest: &digest,
         };
-        let lowers = materialize(wanted, None, &footing, &settings, &store).map_err(told)?;
+        let lower = materialize(wanted, &footing, &settings, &store).map_err(told)?;
         let job = Job {
-            lowers,
+            lowers: vec![lower],
             ..order.job
         };
         run(&job, &footing, &settings, &store, &sink).map_err(told)
