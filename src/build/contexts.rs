@@ -104,6 +104,7 @@ impl<'a> Contexts<'a> {
         let counts = survey.counts;
         self.observer.event(Event::ContextWalked {
             name: &planned.name,
+            directory,
             files: counts.files,
             bytes: counts.bytes,
             excluded: counts.excluded,

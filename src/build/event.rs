@@ -45,6 +45,8 @@ pub enum Event<'a> {
     ContextWalked {
         /// `context`, or the name of a named one.
         name: &'a str,
+        /// Where it is.
+        directory: &'a Path,
         /// Regular files that a step may copy.
         files: u64,
         /// Their sizes together.

@@ -121,17 +121,19 @@ fn inputs(request: &BuildRequest, plan: &Plan) -> Vec<PathBuf> {
     own.into_iter().chain(extended).chain(others).collect()
 }
 
-/// Whether a file may be written that is no output, such as a report.
+/// Whether files may be written that are no outputs, such as reports.
 ///
 /// # Errors
-/// It would take the place of something that the build reads, or the spec is wrong.
-pub fn may_be_written(file: &Path, request: &BuildRequest) -> Result<(), BuildError> {
+/// One would take the place of something that the build reads, or the spec is wrong.
+pub fn may_be_written(files: &[&Path], request: &BuildRequest) -> Result<(), BuildError> {
     let plans = plans(request)?;
     let inputs = inputs(request, &plans[0]);
-    match outputs::taken_by(file, inputs.iter().map(PathBuf::as_path)) {
-        None => Ok(()),
-        Some(input) => Err(outputs::in_place_of(&file.display().to_string(), input)),
+    for file in files {
+        if let Some(input) = outputs::taken_by(file, inputs.iter().map(PathBuf::as_path)) {
+            return Err(outputs::in_place_of(&file.display().to_string(), input));
+        }
     }
+    Ok(())
 }
 
 /// Decides what a build would do: one plan for each platform.

@@ -36,6 +36,9 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let scratch = scratch_folder(args.scratch.as_deref())?;
     let request = environment.bench_request(args, &scratch.path().join("plan"))?;
+    if let Some(file) = &args.html {
+        corridor::may_be_written(&[file], &request)?;
+    }
     terminal.say("Copying what the build reads; your files stay as they are.\n");
     let mirror = corridor::mirror(&request, &scratch.path().join("files"))?;
     let program = std::env::current_exe();

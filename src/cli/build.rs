@@ -5,6 +5,7 @@ use std::path::Path;
 
 use boxwright::build::{BuildReport, BuildRequest, Difference, Event, Observer as _};
 use boxwright::oci::Reference;
+use boxwright::spec::ImageSource;
 use boxwright::spec::compose::{Pin, PinPull};
 
 use crate::cli::args::{BuildArgs, OutputArg};
@@ -54,7 +55,12 @@ pub(crate) fn run(
 
 /// An image that is only written as Docker saves it has another digest once it is loaded.
 fn keeps_digests(outputs: &[OutputArg]) -> Result<(), Failure> {
-    let is_docker = |output: &OutputArg| output.to_string().starts_with("docker-archive:");
+    let is_docker = |output: &OutputArg| {
+        matches!(
+            output,
+            OutputArg::Place(ImageSource::DockerArchive { .. }) | OutputArg::DockerArchives(_)
+        )
+    };
     if outputs.is_empty() || !outputs.iter().all(is_docker) {
         return Ok(());
     }

@@ -69,8 +69,8 @@ pub(crate) fn verify(
 }
 
 /// Refuses to write a file over something that a build reads.
-pub(crate) fn may_be_written(file: &Path, request: &BuildRequest) -> Result<(), Failure> {
-    Ok(boxwright::build::may_be_written(file, request)?)
+pub(crate) fn may_be_written(files: &[&Path], request: &BuildRequest) -> Result<(), Failure> {
+    Ok(boxwright::build::may_be_written(files, request)?)
 }
 
 /// Reads a spec.

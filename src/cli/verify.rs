@@ -53,10 +53,13 @@ pub(crate) fn run(
         .collect();
     let subjects = subjects?;
     let reports = [&args.junit, &args.markdown, &args.html];
-    for file in reports.into_iter().flatten() {
-        for subject in &subjects {
-            corridor::may_be_written(file, &subject.request)?;
-        }
+    let reports: Vec<&Path> = reports
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    for subject in &subjects {
+        corridor::may_be_written(&reports, &subject.request)?;
     }
     let runner = runner(args, scratch.path(), terminal)?;
     let run = Run {
@@ -196,13 +199,7 @@ impl Run<'_> {
             true => Rebuild::LeftOut,
             false => Rebuild::Wanted,
         };
-        let built = measure::build(
-            &subject.request,
-            &subject.spec,
-            rebuild,
-            allowed,
-            self.terminal,
-        );
+        let built = measure::build(&subject.request, rebuild, allowed, self.terminal);
         let (build, run) = match built {
             Ok(built) => {
                 let run = self.start(&subject, &built)?;

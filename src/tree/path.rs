@@ -209,10 +209,18 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
 
 /// Where two paths first differ, as far as both go. Neighbours in a tree share long fronts, and
 /// trees compare paths more than they do anything else, so eight bytes are looked at in one go.
-fn first_difference(left: &[u8], right: &[u8]) -> Option<usize> {
-    let words = left.chunks_exact(8).zip(right.chunks_exact(8));
-    let same = words.take_while(|(left, right)| left == right).count() * 8;
-    let mut rest = left[same..].iter().zip(&right[same..]);
+fn first_difference(mut left: &[u8], mut right: &[u8]) -> Option<usize> {
+    let mut same = 0;
+    while let (Some((one, after_one)), Some((other, after_other))) =
+        (left.split_first_chunk(), right.split_first_chunk())
+    {
+        let differing = u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+        if differing != 0 {
+            return Some(same + differing.trailing_zeros() as usize / 8);
+        }
+        (left, right, same) = (after_one, after_other, same + size_of::<u64>());
+    }
+    let mut rest = left.iter().zip(right);
     rest.position(|(left, right)| left != right)
         .map(|at| same + at)
 }

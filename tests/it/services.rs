@@ -324,7 +324,7 @@ fn the_own_sandbox_and_podman_judge_alike() {
     }
     let cases = cases();
     let mut typed = vec!["verify", "--json", "--allow", "BW011", "--skip", "rebuild"];
-    typed.extend(["--patience", "4s", "--stop-timeout", "1s"]);
+    typed.extend(["--stop-timeout", "2s"]);
     for case in &cases {
         write_owned(&sandbox, case.name, &case.changes);
         let quit = "#!/bin/sh\ntrap 'exit 0' QUIT\nhttpd -f -p 8080 -h /srv &\nwait\n";
@@ -333,9 +333,12 @@ fn the_own_sandbox_and_podman_judge_alike() {
     let mut opinions = Vec::new();
     for (who, runner) in runners {
         // podman takes its time, and every second case shows as well whether it judges alike.
-        let step = if runner == "podman" { 2 } else { 1 };
+        let (step, patience) = match runner {
+            "podman" => (2, "10s"),
+            _ => (1, "4s"),
+        };
         let names = cases.iter().map(|case| case.name).step_by(step);
-        let mut args = [&typed[..], &["--runner", runner]].concat();
+        let mut args = [&typed[..], &["--runner", runner, "--patience", patience]].concat();
         args.extend(names);
         let ran = run_within(PATIENCE, &mut command(&sandbox, who, &args));
         let reports: Value =
@@ -371,14 +374,14 @@ fn a_network_is_none_or_the_machines() {
         &[(TEST, test), script("trap 'exit 0' TERM; sleep 600 & wait")],
     );
     for who in everybody() {
-        let more = [&OWN[..], &["--patience", "500ms"]].concat();
-        let (_, report) = verify(&sandbox, who, "app", &more);
+        let impatient = [&OWN[..], &["--patience", "500ms"]].concat();
+        let (_, report) = verify(&sandbox, who, "app", &impatient);
         assert_eq!(with_verdict(&report, "failed"), ["health"], "{report}");
         let (ran, report) = verify(
             &sandbox,
             who,
             "app",
-            &[&more[..], &["--network", "host"]].concat(),
+            &[&OWN[..], &["--network", "host"]].concat(),
         );
         assert_eq!(with_verdict(&report, "failed"), [""; 0], "{ran:?}");
         let args = [

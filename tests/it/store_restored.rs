@@ -29,13 +29,16 @@ stages:
       - run: cp -a /d /e${N} && stat -c '%n %a' /d/f /d/g > /list
 ";
 
-fn prepared() -> Result<Sandbox, Skip> {
+fn prepared(is_root: bool) -> Result<Sandbox, Skip> {
     if !may_mount() {
         return Err(Skip::because("root is needed to become other users"));
     }
     let sandbox = Sandbox::new();
     busybox::base()?.write_layout(&sandbox.path("base"), "v1");
     sandbox.file("boxwright.yaml", SPEC);
+    if !is_root {
+        give_away(sandbox.root());
+    }
     Ok(sandbox)
 }
 
@@ -104,10 +107,7 @@ fn count(path: &Path) -> usize {
 #[test]
 fn a_tree_that_was_carried_is_made_again() {
     for (is_root, tier) in BUILDERS {
-        let sandbox = peer!(prepared());
-        if !is_root {
-            give_away(sandbox.root());
-        }
+        let sandbox = peer!(prepared(is_root));
         let builder = (is_root, tier);
         let first = built(&sandbox, builder, "one", "1");
         carried(&sandbox, is_root, "one", "two");
@@ -125,7 +125,7 @@ fn a_tree_that_was_carried_is_made_again() {
 /// Cleaners of caches take out what is old, wherever it lies.
 #[test]
 fn a_tree_that_has_lost_something_is_made_again() {
-    let sandbox = peer!(prepared());
+    let sandbox = peer!(prepared(true));
     let root = (true, "a");
     let expected = built(&sandbox, root, "fresh", "2");
     for lost in ["root/d/g", "listing"] {
@@ -142,10 +142,7 @@ fn a_tree_that_has_lost_something_is_made_again() {
 #[test]
 fn without_its_trees_everybody_can_carry_a_store() {
     for (is_root, tier) in BUILDERS {
-        let sandbox = peer!(prepared());
-        if !is_root {
-            give_away(sandbox.root());
-        }
+        let sandbox = peer!(prepared(is_root));
         let builder = (is_root, tier);
         let first = built(&sandbox, builder, "one", "1");
         assert_eq!(count(&sandbox.path("one/trees")), 2);

@@ -175,6 +175,7 @@ fn context(event: &Event<'_>) -> String {
         files,
         bytes,
         excluded,
+        ..
     } = *event
     else {
         return String::new();
@@ -316,12 +317,14 @@ mod tests {
             },
             Event::ContextWalked {
                 name: "context",
+                directory: Path::new("."),
                 files: 1204,
                 bytes: 12_345_678,
                 excluded: 3,
             },
             Event::ContextWalked {
                 name: "shared",
+                directory: Path::new("shared"),
                 files: 1,
                 bytes: 7,
                 excluded: 0,

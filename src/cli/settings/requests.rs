@@ -11,9 +11,9 @@ use boxwright::spec::{
     Diagnostic, Diagnostics, ImageSource, Lock, MemberTag, Name, SourceText, Spanned,
 };
 
-use crate::cli::args::SecretSource;
 use crate::cli::args::{
-    BenchArgs, BuildArgs, CheckArgs, LockArgs, OutputArg, Override, Prefix, VerifyArgs,
+    BenchArgs, BuildArgs, CheckArgs, LockArgs, OutputArg, Override, Prefix, SecretSource,
+    VerifyArgs,
 };
 use crate::cli::corridor;
 use crate::cli::exit::{Blame, Failure};
@@ -103,6 +103,16 @@ pub(crate) struct Typed<'a> {
     pub(crate) args: &'a [Override],
 }
 
+impl<'a> Typed<'a> {
+    fn of(target: Option<&'a Name>, profile: Option<&'a Name>, args: &'a [Override]) -> Typed<'a> {
+        Typed {
+            target,
+            profile,
+            args,
+        }
+    }
+}
+
 impl Environment {
     /// What `boxwright build` was asked for.
     pub(crate) fn build_requests(&self, args: &BuildArgs) -> Result<Asked, Failure> {
@@ -157,11 +167,8 @@ impl Environment {
     fn build_request(&self, member: Member, args: &BuildArgs) -> Result<BuildRequest, Failure> {
         let typed_contexts = args.spec.contexts.iter();
         let typed_contexts = typed_contexts.map(|one| (one.name.clone(), one.directory.clone()));
-        let typed = Typed {
-            target: args.spec.target.as_ref(),
-            profile: args.spec.profile.as_ref(),
-            args: &args.spec.args,
-        };
+        let said = &args.spec;
+        let typed = Typed::of(said.target.as_ref(), said.profile.as_ref(), &said.args);
         let mut commands = self.commands(&args.commands)?;
         for (id, bytes) in &member.secrets {
             let secret = || Secret::new(bytes.clone());
@@ -253,11 +260,7 @@ impl Environment {
         args: &CheckArgs,
         member: Member,
     ) -> Result<BuildRequest, Failure> {
-        let typed = Typed {
-            target: args.target.as_ref(),
-            profile: args.profile.as_ref(),
-            args: &args.args,
-        };
+        let typed = Typed::of(args.target.as_ref(), args.profile.as_ref(), &args.args);
         let request = self.member_request(member, &typed)?;
         Ok(BuildRequest {
             store_root: self.store_root(args.store.store.as_deref())?,
@@ -274,11 +277,7 @@ impl Environment {
             Some(file) => vec![Member::of_spec(file.clone())],
             None => self.members(args.workspace.as_deref(), &args.specs, &args.args)?,
         };
-        let typed = Typed {
-            target: None,
-            profile: args.profile.as_ref(),
-            args: &args.args,
-        };
+        let typed = Typed::of(None, args.profile.as_ref(), &args.args);
         let requests = members.into_iter().map(|member| {
             let request = self.member_request(member, &typed)?;
             Ok(BuildRequest {
@@ -303,11 +302,7 @@ impl Environment {
     ) -> Result<BuildRequest, Failure> {
         let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
         let bug = |error| Failure::failed(Blame::Bug, &error);
-        let typed = Typed {
-            target: args.target.as_ref(),
-            profile: args.profile.as_ref(),
-            args: &args.args,
-        };
+        let typed = Typed::of(args.target.as_ref(), args.profile.as_ref(), &args.args);
         let request = self.member_request(member, &typed)?;
         Ok(BuildRequest {
             lock: lock_of(&request.spec_file, args.locked)?,

@@ -212,14 +212,20 @@ impl Container for Made<'_> {
         self.engine.do_it(&asked, SHORT).map(drop)
     }
 
+    /// A busy engine says that a container has ended before it has written down all of its words.
     fn last_words(&self) -> String {
-        let answer = ask(
-            self.engine
-                .command()
-                .args(["logs", "--tail", "5", &self.id]),
-            SHORT,
-        );
-        answer.map_or_else(|reason| reason, |answer| answer.out + &answer.err)
+        for _ in 0..5 {
+            let mut command = self.engine.command();
+            command.args(["logs", "--tail", "5", &self.id]);
+            match ask(&mut command, SHORT) {
+                Ok(answer) if answer.out.is_empty() && answer.err.is_empty() => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Ok(answer) => return answer.out + &answer.err,
+                Err(reason) => return reason,
+            }
+        }
+        String::new()
     }
 }
 

@@ -11,7 +11,7 @@ use boxwright::explain::{
     Allowed, Blob, BuildFigures, CheckFigures, CheckReport, ContextFigures, Severity,
 };
 use boxwright::oci::RuntimeConfig;
-use boxwright::spec::{BuildSpec, ImageSource, Name};
+use boxwright::spec::ImageSource;
 
 use crate::cli::cache;
 use crate::cli::corridor;
@@ -42,7 +42,6 @@ pub(crate) enum Rebuild {
 /// There is no image; why, in words for the report.
 pub(crate) fn build(
     request: &BuildRequest,
-    spec: &BuildSpec,
     rebuild: Rebuild,
     allowed: Allowed,
     terminal: &Terminal,
@@ -100,7 +99,7 @@ pub(crate) fn build(
                     size: layer.size,
                 })
                 .collect(),
-            context: observer.figures(request, spec),
+            context: observer.figures(),
             check: found(&check),
         },
         archive: file.clone(),
@@ -155,10 +154,13 @@ fn found(report: &CheckReport) -> CheckFigures {
     }
 }
 
+/// The files of a context that were taken, and their bytes.
+type Walked = (u64, u64);
+
 /// Listens for what contexts hold; warnings are shown as ever.
 struct Contexts {
     shown: Progress,
-    walked: Mutex<BTreeMap<String, (u64, u64)>>,
+    walked: Mutex<BTreeMap<PathBuf, Walked>>,
 }
 
 impl Contexts {
@@ -169,23 +171,12 @@ impl Contexts {
         }
     }
 
-    fn figures(&self, request: &BuildRequest, spec: &BuildSpec) -> ContextFigures {
+    /// A directory that several stages walk counts once, with what the widest of the walks found.
+    fn figures(&self) -> ContextFigures {
         let walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sum = ContextFigures::default();
-        for (name, (files, bytes)) in walked.iter() {
-            let named = name.parse::<Name>().ok();
-            let directory = named.and_then(|name| spec.contexts.directory(&name));
-            let directory = match directory {
-                Some(named) => named.value.as_path(),
-                None => spec.contexts.main_directory(),
-            };
-            let mut overrides = request.context_overrides.iter();
-            let instead = overrides.find(|(other, _)| other.as_str() == name);
-            let directory = match instead {
-                Some((_, directory)) => directory.clone(),
-                None => request.folder().join(directory),
-            };
-            let (all_files, all_bytes) = everything(directory);
+        for (directory, (files, bytes)) in walked.iter() {
+            let (all_files, all_bytes) = everything(directory.clone());
             sum.files += files;
             sum.bytes += bytes;
             sum.all_files += all_files;
@@ -198,11 +189,15 @@ impl Contexts {
 impl Observer for Contexts {
     fn event(&self, event: Event<'_>) {
         if let Event::ContextWalked {
-            name, files, bytes, ..
+            directory,
+            files,
+            bytes,
+            ..
         } = event
         {
             let mut walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
-            walked.insert(name.to_owned(), (files, bytes));
+            let before = walked.entry(directory.to_owned()).or_default();
+            *before = (*before).max((files, bytes));
         }
         self.shown.event(event);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use boxwright::explain::{Acceptance, Judgement, Overview, Verdict};
+use boxwright::explain::{Acceptance, Judged, Judgement, Overview, Verdict};
 use clap::builder::styling::Style;
 
 use crate::cli::progress::line::{counted, printable};
@@ -73,7 +73,7 @@ pub(crate) fn table(found: &Acceptance, width: usize) -> String {
 pub(crate) fn overview(overview: &Overview, width: usize) -> String {
     let right = Align::Right;
     let mut table = Table::new(&[Align::Left, right, right, right, right, right, Align::Left]);
-    let heads = GLANCE.map(|place| Overview::SUBJECTS[place].to_string());
+    let heads = GLANCE.map(|subject| subject.to_string());
     let [size, unpacked, cold, warm, health] = heads;
     table.row([
         String::new(),
@@ -89,7 +89,7 @@ pub(crate) fn overview(overview: &Overview, width: usize) -> String {
             true => Verdict::Passed,
             false => Verdict::Failed,
         };
-        let cells = GLANCE.map(|place| printable(&row.cells[place].measured));
+        let cells = GLANCE.map(|subject| printable(row.measured(subject)));
         let [size, unpacked, cold, warm, health] = cells;
         let name = printable(&row.name);
         table.row([
@@ -114,8 +114,14 @@ pub(crate) fn overview(overview: &Overview, width: usize) -> String {
     text
 }
 
-/// The places in [`Overview::SUBJECTS`] of what is shown at a glance.
-const GLANCE: [usize; 5] = [0, 1, 2, 3, 5];
+/// What is shown at a glance.
+const GLANCE: [Judged; 5] = [
+    Judged::Size,
+    Judged::Unpacked,
+    Judged::ColdBuild,
+    Judged::WarmBuild,
+    Judged::Health,
+];
 
 fn push_notes(text: &mut String, judgement: &Judgement, width: usize) {
     let style = match judgement.verdict {

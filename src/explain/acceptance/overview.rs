@@ -28,16 +28,16 @@ pub struct Row {
     /// Whether nothing failed.
     pub passed: bool,
     /// In the order of [`Overview::SUBJECTS`].
-    pub cells: Vec<Cell>,
+    cells: [Cell; Overview::SUBJECTS.len()],
 }
 
 /// One subject of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+struct Cell {
     /// What was measured, in words.
-    pub measured: String,
+    measured: String,
     /// The most that was wanted, where that is a number.
-    pub most: Option<String>,
+    most: Option<String>,
 }
 
 impl Overview {
@@ -117,11 +117,15 @@ impl Row {
                 .unwrap_or(spec)
                 .to_owned(),
             passed: one.passed,
-            cells: Overview::SUBJECTS
-                .into_iter()
-                .map(|subject| cell(one, subject))
-                .collect(),
+            cells: Overview::SUBJECTS.map(|subject| cell(one, subject)),
         }
+    }
+
+    /// What was measured of a subject, in words; nothing of one that the overview does not tell.
+    pub fn measured(&self, subject: Subject) -> &str {
+        let mut cells = Overview::SUBJECTS.iter().zip(&self.cells);
+        let found = cells.find(|(other, _)| **other == subject);
+        found.map_or("", |(_, cell)| &cell.measured)
     }
 }
 
