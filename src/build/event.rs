@@ -41,11 +41,14 @@ pub enum Event<'a> {
         /// Steps in these stages.
         steps: usize,
     },
+    /// Everything is built a second time, elsewhere, to see whether the same comes out.
+    BuiltOnceMore,
     /// A context was walked.
     ContextWalked {
         /// `context`, or the name of a named one.
         name: &'a str,
-        /// Where it is.
+        /// Where it is; an affair of this machine.
+        #[serde(skip)]
         directory: &'a Path,
         /// Regular files that a step may copy.
         files: u64,

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 
 use crate::build::error::BuildError;
-use crate::build::event::Observer;
+use crate::build::event::{Event, Observer};
 use crate::build::report::{BuildReport, LayerLine, Origin};
 use crate::build::request::BuildRequest;
 use crate::build::run::build;
@@ -66,6 +66,7 @@ pub fn verify(
         dir: scratch.join("layout"),
         reference: None,
     }];
+    observer.event(Event::BuiltOnceMore);
     let second = {
         let _umask = OtherUmask::set();
         build(&again, observer)?

@@ -17,7 +17,7 @@ use crate::cli::progress::line::printable;
 use crate::cli::settings::{Asked, Environment, ProgressStyle, scratch_folder};
 use crate::cli::summary;
 use crate::cli::table::json_text;
-use crate::cli::terminal::{BOLD_RED, Terminal};
+use crate::cli::terminal::{BOLD_RED, GREEN, Terminal};
 
 mod places;
 mod several;
@@ -122,37 +122,44 @@ fn one(
     let style = ProgressStyle::decide(args.report.progress, terminal);
     let progress = Progress::new(style, terminal);
     let result = match args.how.verify {
-        true => verified(request, &progress),
+        true => verified(request, &progress).map(|(report, same)| (report, Some(same))),
         false => corridor::build(request, &progress).map(|report| (report, None)),
     };
     cache::trim(&request.store_root);
     let took = progress.finish();
-    let (report, differences) = result?;
-    if matches!(style, ProgressStyle::Live | ProgressStyle::Plain) {
+    let (report, same) = result?;
+    let is_told = matches!(style, ProgressStyle::Live | ProgressStyle::Plain);
+    if is_told {
         terminal.say(&summary::render(&report, took, terminal.width()));
     }
     summary::print(args.report.print, &[report.manifest], &report, terminal)?;
-    match differences {
-        None => Ok(vec![report]),
-        Some(differences) => {
+    match same {
+        Some(Err(differences)) => {
             terminal.say(&differences);
-            Err(Failure::SaidAlready)
+            return Err(Failure::SaidAlready);
         }
+        Some(Ok(())) if is_told => {
+            terminal.say(&format!(
+                "\n{GREEN}Verified{GREEN:#}: both builds gave this image.\n"
+            ));
+        }
+        _ => {}
     }
+    Ok(vec![report])
 }
 
 /// Builds twice; what differs comes as text.
 fn verified(
     request: &BuildRequest,
     progress: &Progress,
-) -> Result<(BuildReport, Option<String>), Failure> {
+) -> Result<(BuildReport, Result<(), String>), Failure> {
     let scratch = scratch_folder(None)?;
     let verification = corridor::verify(request, scratch.path(), progress)?;
     let store = scratch.path().join("store");
     // Trees of commands may belong to ids of a namespace, which a plain removal cannot take away.
     cache::swept(&store)?;
     if verification.differences.is_empty() {
-        return Ok((verification.report, None));
+        return Ok((verification.report, Ok(())));
     }
     let mut text = format!(
         "{BOLD_RED}error{BOLD_RED:#}: the second build gave another image, {}\n",
@@ -166,5 +173,5 @@ fn verified(
             printable(layer)
         );
     }
-    Ok((verification.report, Some(text)))
+    Ok((verification.report, Err(text)))
 }

@@ -98,13 +98,14 @@ impl Environment {
     }
 
     /// Arguments with their values; those without one take it from the environment.
-    fn overrides(&self, typed: &[Override]) -> Result<Vec<(String, String)>, Failure> {
+    fn overrides(&self, flag: &str, typed: &[Override]) -> Result<Vec<(String, String)>, Failure> {
         let value = |name: &str| {
             let value = (self.variable)(name).ok_or_else(|| {
                 let headline = format!(
-                    "--arg {name} takes its value from the environment, where {name} is not set"
+                    "{flag} {name} takes its value from the environment, where {name} is not set"
                 );
-                Failure::new(Blame::CommandLine, headline).hint(format!("write --arg {name}=VALUE"))
+                Failure::new(Blame::CommandLine, headline)
+                    .hint(format!("write {flag} {name}=VALUE"))
             })?;
             value.into_string().map_err(|_| {
                 let headline = format!("the value of {name} in the environment is not UTF-8");
@@ -345,10 +346,12 @@ mod tests {
             .collect();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
-            environment.overrides(&typed).unwrap(),
+            environment.overrides("--arg", &typed).unwrap(),
             [pair("NODE", "22"), pair("A", "b=c"), pair("E", "")]
         );
-        let failure = environment.overrides(&["X".parse().unwrap()]).unwrap_err();
+        let failure = environment
+            .overrides("--arg", &["X".parse().unwrap()])
+            .unwrap_err();
         insta::assert_snapshot!(plain(&failure.render(80)));
     }
 }

@@ -170,7 +170,10 @@ impl Subject {
             _ => host,
         };
         request.platforms = vec![platform.clone()];
+        // The archive's name is ours; people are told the spec's.
+        let ours = std::mem::take(&mut request.names);
         let named = corridor::name(&request)?;
+        request.names = ours;
         Ok(Subject {
             name,
             image: named.unwrap_or_else(|| "an image without a name".to_owned()),

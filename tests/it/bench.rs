@@ -111,3 +111,16 @@ fn a_spec_that_cannot_be_built_is_an_error_before_anything_is_measured() {
     let ran = sandbox.boxwright(["bench"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
 }
+
+#[test]
+fn a_report_takes_the_place_of_no_input() {
+    let sandbox = prepared();
+    let spec = fs::read(sandbox.path("app/boxwright.yaml")).expect("a spec");
+    let args = ["bench", "app", "--html", "app/boxwright.yaml"];
+    let ran = sandbox.boxwright(args).fails_with(1);
+    assert!(ran.stderr.contains("would take the place of"), "{ran:?}");
+    assert_eq!(
+        fs::read(sandbox.path("app/boxwright.yaml")).expect("a spec"),
+        spec
+    );
+}

@@ -538,3 +538,16 @@ fn foreign_tools_read_what_extends() {
     assert_eq!(read("work/word"), "the word is plain\n");
     assert!(!root.join("work/files/noise.log").exists());
 }
+
+#[test]
+fn figures_of_contexts_are_those_of_every_folder_that_is_read() {
+    let sandbox = prepared();
+    let args = ["verify", "svc/a", "--runner", "none", "--json"];
+    let more = ["--skip", "rebuild", "--allow", "BW011"];
+    let ran = sandbox.boxwright(args.iter().chain(&more)).ok();
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let context = &report[0]["figures"]["build"]["context"];
+    // Six files of the base, of which steps take three, the tool, and one of the service's three.
+    assert_eq!(context["all_files"], 6 + 1 + 3, "{context}");
+    assert_eq!(context["files"], 3 + 1 + 1, "{context}");
+}

@@ -341,7 +341,9 @@ fn verifying_names_the_files_that_are_not_the_same_twice() {
         sandbox.file("boxwright.yaml", spec(steps));
         sandbox.boxwright(["build", "--verify", "-o", "oci:out:v1", "--store", "store"])
     };
-    run("- run: mkdir /out && echo same > /out/same\n").ok();
+    let ran = run("- run: mkdir /out && echo same > /out/same\n").ok();
+    let said = "Verified: both builds gave this image.";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
     let ran = run(
         "- run: mkdir /out && hostname > /out/host && echo same > /out/same && touch /out/$(hostname); nproc > /out/processors\n",
     );

@@ -71,6 +71,10 @@ impl Line {
             .unwrap_or_default();
         let line = |verb, style, text| Some(Line::new(verb, style, text));
         match *event {
+            Event::BuiltOnceMore => {
+                let text = "from nothing and elsewhere; the image must be the same to the byte";
+                line("Once more", CYAN, text.to_owned())
+            }
             Event::ContextWalked { .. } => line("Walked", GREEN, context(event)),
             Event::BaseImported {
                 reference,
@@ -315,6 +319,7 @@ mod tests {
                 stages: 2,
                 steps: 5,
             },
+            Event::BuiltOnceMore,
             Event::ContextWalked {
                 name: "context",
                 directory: Path::new("."),

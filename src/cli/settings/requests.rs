@@ -219,7 +219,7 @@ impl Environment {
     fn member_request(&self, member: Member, typed: &Typed<'_>) -> Result<BuildRequest, Failure> {
         let mut arg_overrides = member.args;
         if member.takes_typed_args {
-            arg_overrides.extend(self.overrides(typed.args)?);
+            arg_overrides.extend(self.overrides("--arg", typed.args)?);
         }
         let mut request = BuildRequest {
             target: member.target.or_else(|| typed.target.cloned()),
@@ -248,7 +248,7 @@ impl Environment {
         Ok(BuildRequest {
             target: args.target.clone(),
             profile: args.profile.clone(),
-            arg_overrides: self.overrides(&args.args)?,
+            arg_overrides: self.overrides("--arg", &args.args)?,
             store_root: store.to_owned(),
             ..self.bare_request(spec_file)?
         })
@@ -320,7 +320,7 @@ impl Environment {
 
     /// Variables with their values, for a container.
     pub(crate) fn variables(&self, typed: &[Override]) -> Result<Vec<(String, String)>, Failure> {
-        self.overrides(typed)
+        self.overrides("--env", typed)
     }
 
     /// The build of a spec, of which nothing was said but which.

@@ -48,7 +48,7 @@ impl Environment {
         let folder = file.parent().unwrap_or(Path::new(""));
         let found = wanted(&workspace, &chosen.names, folder)?;
         declared_somewhere(&workspace, &found, folder)?;
-        let typed = self.overrides(chosen.args)?;
+        let typed = self.overrides("--arg", chosen.args)?;
         for (name, _) in &typed {
             known_argument(name, &found)?;
         }
