@@ -18,7 +18,7 @@ use crate::sandbox::outer;
 use crate::sandbox::output::{Listener, OutputSink, Stream};
 use crate::sandbox::probe::{Footing, SandboxSettings};
 use crate::sandbox::scratch::Scratch;
-use crate::sandbox::stop::hang_up;
+use crate::sandbox::stop::{Minded, hang_up};
 use crate::sandbox::syscalls::keep_files_from_programs;
 use crate::sandbox::tier::Tier;
 use crate::sandbox::trees::located;
@@ -227,21 +227,14 @@ fn converse(
     listening: &Listening<'_>,
     answer: Answer<'_>,
 ) -> Result<Ended, SandboxError> {
-    let scratch = Scratch::create(&settings.scratch)?;
-    let failed = |source| SandboxError::Spawn {
-        program: settings.program.clone(),
-        source,
-    };
-    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let order = Order::Outer(Box::new(Outer {
-        footing: footing.clone(),
-        scratch: scratch.path().to_owned(),
-        task,
-        circumstances: settings.circumstances,
-    }));
-    let mut child = spawn(&settings.program, theirs).map_err(failed)?;
-    let minded = settings.stop.mind(&ours).map_err(failed)?;
-    let stop = || hang_up(&ours);
+    let Begun {
+        order,
+        mut child,
+        socket,
+        minded,
+        scratch: _scratch,
+    } = begin(footing, task, settings)?;
+    let stop = || hang_up(&socket);
     let listener = Listener::new(listening.output, listening.most, &stop);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let outcome = thread::scope(|scope| {
@@ -251,7 +244,7 @@ fn converse(
         if let Some(err) = err {
             scope.spawn(|| listener.listen(Stream::Err, err));
         }
-        let outcome = listen(&ours, &order, child.id(), answer);
+        let outcome = listen(&socket, &order, child.id(), answer);
         if outcome.is_err() {
             // It will not end by itself when it does not understand us.
             let _ = child.kill();
@@ -261,14 +254,58 @@ fn converse(
     });
     drop(minded);
     Ok(Ended {
-        outcome: outcome.map_err(failed)?,
+        outcome: outcome.map_err(spawn_failed(settings))?,
         collected: None,
         printed_too_much: listener.is_beyond(),
         tail: listener.into_tail(),
     })
 }
 
-pub(crate) fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
+/// An outer process that waits for its order.
+pub(crate) struct Begun {
+    pub(crate) order: Order,
+    pub(crate) child: Child,
+    pub(crate) socket: UnixStream,
+    /// The switch that stops it, as long as this is kept.
+    pub(crate) minded: Minded,
+    /// Its directory, as long as this is kept.
+    pub(crate) scratch: Scratch,
+}
+
+/// Starts an outer process. It does nothing until it is sent its order.
+pub(crate) fn begin(
+    footing: &Footing,
+    task: Task,
+    settings: &SandboxSettings,
+) -> Result<Begun, SandboxError> {
+    let scratch = Scratch::create(&settings.scratch)?;
+    let failed = spawn_failed(settings);
+    let (socket, theirs) = UnixStream::pair().map_err(&failed)?;
+    let order = Order::Outer(Box::new(Outer {
+        footing: footing.clone(),
+        scratch: scratch.path().to_owned(),
+        task,
+        circumstances: settings.circumstances,
+    }));
+    let child = spawn(&settings.program, theirs).map_err(&failed)?;
+    let minded = settings.stop.mind(&socket).map_err(&failed)?;
+    Ok(Begun {
+        order,
+        child,
+        socket,
+        minded,
+        scratch,
+    })
+}
+
+pub(crate) fn spawn_failed(settings: &SandboxSettings) -> impl Fn(io::Error) -> SandboxError {
+    |source| SandboxError::Spawn {
+        program: settings.program.clone(),
+        source,
+    }
+}
+
+fn spawn(program: &Path, socket: UnixStream) -> io::Result<Child> {
     Command::new(program)
         .arg(INIT_COMMAND)
         .env_clear()

@@ -14,10 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::sandbox::channel::{receive, send};
 use crate::sandbox::error::{SandboxError, Setup};
 use crate::sandbox::id_map;
-use crate::sandbox::order::{Ask, End, Failed, Order, Outer, Report, Task};
+use crate::sandbox::order::{Ask, End, Failed, Order, Report, Task};
 use crate::sandbox::output::{Listener, OutputSink, Stream};
 use crate::sandbox::probe::{Footing, Proc, SandboxSettings, best};
-use crate::sandbox::run::spawn;
+use crate::sandbox::run::{Begun, begin, spawn_failed};
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::service::ServiceJob;
 use crate::sandbox::service::exec::Answer;
@@ -114,19 +114,13 @@ impl Service {
         footing: &Footing,
         settings: &SandboxSettings,
     ) -> Result<Service, SandboxError> {
-        let scratch = Scratch::create(&settings.scratch)?;
-        let failed = |source| SandboxError::Spawn {
-            program: settings.program.clone(),
-            source,
-        };
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let order = Order::Outer(Box::new(Outer {
-            footing: footing.clone(),
-            scratch: scratch.path().to_owned(),
-            task: Task::Serve(Box::new(job.clone())),
-            circumstances: settings.circumstances,
-        }));
-        let mut outer = spawn(&settings.program, theirs).map_err(failed)?;
+        let Begun {
+            order,
+            child: mut outer,
+            socket,
+            minded,
+            scratch,
+        } = begin(footing, Task::Serve(Box::new(job.clone())), settings)?;
         const NOBODY: OutputSink<'static> = &|_, _| {};
         let listener = Arc::new(Listener::new(NOBODY, u64::MAX, &|| {}));
         let mut threads = Vec::new();
@@ -138,8 +132,8 @@ impl Service {
         }
         let mut service = Service {
             process: 0,
-            _minded: settings.stop.mind(&ours).map_err(failed)?,
-            socket: ours,
+            _minded: minded,
+            socket,
             state: Mutex::new(Inside {
                 outer,
                 threads,
@@ -148,7 +142,7 @@ impl Service {
             listener,
             _scratch: scratch,
         };
-        let begun = service.begin(&order).map_err(failed)?;
+        let begun = service.begin(&order).map_err(spawn_failed(settings))?;
         service.process = begun.map_err(|error| match error {
             Failed::Setup(setup) => SandboxError::Setup {
                 tier: footing.tier,
