@@ -2,7 +2,6 @@
 
 mod acceptance; // images are measured, started, asked and judged
 mod add; // files of the web, known by their digests
-mod all_systems; // the eleven services of specs/systems, built, started and judged
 mod architecture; // the rules of the house, kept by reading the sources
 mod bench; // the caching benchmark measures whole builds and leaves files alone
 mod build_hostile; // hostile bases are refused or contained
@@ -37,4 +36,5 @@ mod spec_errors; // every wrong spec gives the diagnostics of its golden
 mod store; // the store under kills, several processes, a full disk, and racing changes
 mod store_restored; // stores that a CI has saved and restored, losing what such means lose
 mod support; // sandbox, trees as text, listings, images by hand, foreign tools
+mod systems; // the eleven services of specs/systems, built, started and judged
 mod workspace; // several images in one process: what they share is made once

@@ -1,7 +1,5 @@
 //! The systems of `specs/systems`: eleven real services, built, started and judged as their owners
 //! want them.
-//!
-//! This takes longest of all tests. Its name puts it among the first, and the others run beside it.
 
 use std::fs;
 use std::path::Path;
