@@ -143,6 +143,8 @@ impl ArchivePlan {
             written,
         };
         if self.is_at(&target, bytes, blobs, stamps)? {
+            // The archive is as it shall be; what stands beside it does not make that an error.
+            let _ = disk::clear_for(&target, &directory);
             return Ok(receipt(Written::Unchanged));
         }
         let file = disk::temporary_for(&target, &directory)?;

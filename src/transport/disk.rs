@@ -101,9 +101,8 @@ pub(crate) fn temporary_for(
     target: &Path,
     directory: &Path,
 ) -> Result<NamedTempFile, TransportError> {
-    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    let prefix = format!("{TEMPORARY}{}-", Digest::of(name).short());
-    remove_stale(directory, &prefix).map_err(at("clear", directory))?;
+    clear_for(target, directory).map_err(at("clear", directory))?;
+    let prefix = prefix_for(target);
     loop {
         let file = named_temporary(&prefix, directory)?;
         file.as_file().lock().map_err(at("lock", file.path()))?;
@@ -117,6 +116,16 @@ pub(crate) fn temporary_for(
             return Ok(file);
         }
     }
+}
+
+fn prefix_for(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
+    format!("{TEMPORARY}{}-", Digest::of(name).short())
+}
+
+/// Removes what killed processes left of attempts at `target` in `directory`.
+pub(crate) fn clear_for(target: &Path, directory: &Path) -> io::Result<()> {
+    remove_stale(directory, &prefix_for(target))
 }
 
 /// Removes the temporary files whose writers are gone. Those of a layout are not locked one by

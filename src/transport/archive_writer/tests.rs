@@ -132,10 +132,14 @@ fn an_unchanged_archive_is_not_touched() {
     let plan = |name| ArchivePlan::hybrid(&images, Some(name), &[]);
     plan("v1").write(&path, &blobs, None).unwrap();
     let before = fs::metadata(&path).unwrap();
+    // What a killed process left beside it goes all the same.
+    let left = disk::temporary_for(&path, dir.path()).unwrap();
+    let (_, left) = left.keep().unwrap();
     assert_eq!(
         plan("v1").write(&path, &blobs, None).unwrap().written,
         Written::Unchanged
     );
+    assert!(!left.exists());
     let after = fs::metadata(&path).unwrap();
     assert_eq!(
         (before.ino(), before.mtime_nsec()),

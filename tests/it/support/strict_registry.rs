@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -183,7 +184,14 @@ impl State {
         let fault = (self.judge)(&asked);
         let is_head = asked.method == "HEAD";
         let taken = match &fault {
-            Some(Fault::Reply(reply)) => return write_reply(&mut stream, reply.clone(), is_head),
+            Some(Fault::Reply(reply)) => {
+                write_reply(&mut stream, reply.clone(), is_head)?;
+                // Closing with something unread would take the answer away again.
+                stream.shutdown(Shutdown::Write)?;
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                let mut rest = (&mut reader).take(1 << 20);
+                return std::io::copy(&mut rest, &mut std::io::sink()).map(drop);
+            }
             Some(Fault::CutAfter(count) | Fault::StopAfter(count)) => *count,
             _ => asked.length(),
         };
@@ -199,7 +207,7 @@ impl State {
                 // The end of the client ends it.
                 let mut rest = [0; 1];
                 while stream.peek(&mut rest)? > 0 {
-                    thread::sleep(std::time::Duration::from_millis(10));
+                    thread::sleep(Duration::from_millis(10));
                 }
                 return Ok(());
             }
