@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use boxwright::build::BuildRequest;
 use boxwright::explain::acceptance::{html, judge, junit};
 use boxwright::explain::{Acceptance, Allowed, Code, Demands, Figures, Overview, RunFigures};
-use boxwright::oci::Platform;
+use boxwright::oci::{Platform, Reference};
 use boxwright::spec::BuildSpec;
 
 use crate::cli::args::{RequireArg, RunnerArg, SkipArg, VerifyArgs};
@@ -170,10 +170,8 @@ impl Subject {
             _ => host,
         };
         request.platforms = vec![platform.clone()];
-        // The archive's name is ours; people are told the spec's.
-        let ours = std::mem::take(&mut request.names);
         let named = corridor::name(&request)?;
-        request.names = ours;
+        request.names = vec![archive_name()?];
         Ok(Subject {
             name,
             image: named.unwrap_or_else(|| "an image without a name".to_owned()),
@@ -183,6 +181,13 @@ impl Subject {
             place: place.to_owned(),
         })
     }
+}
+
+/// What archives are called whose images are started: nobody else's name.
+fn archive_name() -> Result<Reference, Failure> {
+    let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
+    name.parse()
+        .map_err(|error| Failure::failed(Blame::Bug, &error))
 }
 
 struct Run<'a> {

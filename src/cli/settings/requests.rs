@@ -293,15 +293,14 @@ impl Environment {
         requests.collect()
     }
 
-    /// The build that `boxwright verify` does; everything of it lies in `place`.
+    /// The build that `boxwright verify` does; everything of it lies in `place`. It has no names but
+    /// the spec's.
     pub(crate) fn verify_request(
         &self,
         args: &VerifyArgs,
         member: Member,
         place: &Path,
     ) -> Result<BuildRequest, Failure> {
-        let name = format!("localhost/boxwright-verify-{}:verify", std::process::id());
-        let bug = |error| Failure::failed(Blame::Bug, &error);
         let typed = Typed::of(args.target.as_ref(), args.profile.as_ref(), &args.args);
         let request = self.member_request(member, &typed)?;
         Ok(BuildRequest {
@@ -310,7 +309,7 @@ impl Environment {
                 file: place.join("image.tar"),
                 reference: None,
             }],
-            names: vec![name.parse().map_err(bug)?],
+            names: Vec::new(),
             store_root: place.join("store"),
             registries: self.registries(&args.network),
             commands: self.commands(&args.commands)?,

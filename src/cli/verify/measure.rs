@@ -154,13 +154,11 @@ fn found(report: &CheckReport) -> CheckFigures {
     }
 }
 
-/// The files of a context that were taken, and their bytes.
-type Walked = (u64, u64);
-
 /// Listens for what contexts hold; warnings are shown as ever.
 struct Contexts {
     shown: Progress,
-    walked: Mutex<BTreeMap<PathBuf, Walked>>,
+    /// The files of each directory that were taken, and their bytes.
+    walked: Mutex<BTreeMap<PathBuf, (u64, u64)>>,
 }
 
 impl Contexts {
@@ -176,7 +174,7 @@ impl Contexts {
         let walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sum = ContextFigures::default();
         for (directory, (files, bytes)) in walked.iter() {
-            let (all_files, all_bytes) = everything(directory.clone());
+            let (all_files, all_bytes) = everything(directory);
             sum.files += files;
             sum.bytes += bytes;
             sum.all_files += all_files;
@@ -205,9 +203,9 @@ impl Observer for Contexts {
 
 /// Regular files below a directory with their bytes; links are not followed, and what cannot be
 /// read is not counted.
-fn everything(directory: PathBuf) -> (u64, u64) {
+fn everything(directory: &Path) -> (u64, u64) {
     let (mut files, mut bytes) = (0, 0);
-    let mut left = vec![directory];
+    let mut left = vec![directory.to_owned()];
     while let Some(directory) = left.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             match entry.metadata() {
@@ -245,7 +243,7 @@ mod tests {
         fs::write(folder.path().join("a"), "12").unwrap();
         fs::write(folder.path().join("below/b"), "345").unwrap();
         std::os::unix::fs::symlink(folder.path(), folder.path().join("round")).unwrap();
-        assert_eq!(everything(folder.path().to_owned()), (2, 5));
-        assert_eq!(everything(folder.path().join("missing")), (0, 0));
+        assert_eq!(everything(folder.path()), (2, 5));
+        assert_eq!(everything(&folder.path().join("missing")), (0, 0));
     }
 }
